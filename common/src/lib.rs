@@ -1,1 +1,13 @@
-//! common
+//! The ground everything stands on.
+//!
+//! - [`domain`]: the words of `design.md` as types, with their life-cycles. Pure: no I/O, no clock,
+//!   no wire, no SQL.
+//! - [`rke`]: what RKE's files and output look like, and how `cluster.yml` is rendered. Pure.
+//! - [`runtime`]: process furniture shared by controller and agent (clock, backoff, settings,
+//!   telemetry, TLS, lifecycle).
+//! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
+
+pub mod domain;
+pub mod intake;
+pub mod rke;
+pub mod runtime;

@@ -1,0 +1,83 @@
+//! Agents as admins see them.
+
+use serde::{Deserialize, Serialize};
+
+use super::environment::EnvironmentPattern;
+use super::id::{AgentId, AttemptId, VolumeId};
+use super::name::AgentName;
+use super::run::RkeBinary;
+use super::spelled;
+use super::time::Timestamp;
+
+spelled! {
+    /// What an agent may do.
+    pub enum AgentState {
+        /// May connect and take work.
+        Active = "active",
+        /// Keeps what it runs, takes nothing new.
+        Cordoned = "cordoned",
+        /// Like cordoned, on the way out.
+        Draining = "draining",
+        /// May not connect.
+        Revoked = "revoked",
+    }
+}
+
+/// A state volume as its agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeStatus {
+    /// The volume's own id.
+    pub id: VolumeId,
+    /// Where it is mounted on the agent.
+    pub path: String,
+    /// Bytes free for the agent.
+    pub free_bytes: u64,
+    /// Size in bytes.
+    pub total_bytes: u64,
+    /// Why it is not served, when it is not.
+    pub fault: Option<String>,
+}
+
+/// What an agent says of itself when it connects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentFacts {
+    /// Version of the agent.
+    pub version: String,
+    /// Operating system's name for the host.
+    pub hostname: String,
+    /// Attempts it executes at once.
+    pub slots: u32,
+    /// The `rke` it would run; none when there is none.
+    pub rke: Option<RkeBinary>,
+    /// Kubernetes versions that this `rke` offers.
+    pub kubernetes_versions: Vec<String>,
+    /// Its volumes.
+    pub volumes: Vec<VolumeStatus>,
+}
+
+/// An agent with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// Its name.
+    pub name: AgentName,
+    /// What it may do.
+    pub state: AgentState,
+    /// Environments whose new clusters it may be given.
+    pub environments: EnvironmentPattern,
+    /// When it enrolled.
+    pub enrolled_at: Timestamp,
+    /// Serial number of its current certificate, lower-case hex.
+    pub certificate_serial: String,
+    /// When its certificate ends.
+    pub certificate_not_after: Timestamp,
+    /// What it last said of itself; none before its first session.
+    pub facts: Option<AgentFacts>,
+    /// When it was last heard of.
+    pub last_seen_at: Option<Timestamp>,
+    /// Its clock minus ours at the last heartbeat, in milliseconds.
+    pub clock_skew_ms: Option<i64>,
+    /// Attempts it holds.
+    pub running: Vec<AttemptId>,
+}

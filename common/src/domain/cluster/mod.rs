@@ -1,0 +1,160 @@
+//! Clusters: desired state ([`spec`]), how it is read and checked ([`intake`], [`check`]), and the
+//! life-cycle of what was built from it.
+
+pub mod check;
+pub mod intake;
+pub mod spec;
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+use super::id::{ClusterId, OperationId, VolumeId};
+use super::name::{ClusterName, EnvironmentName};
+use super::time::Timestamp;
+use super::{IllegalTransition, spelled};
+
+spelled! {
+    /// Where a cluster is in its life.
+    pub enum ClusterPhase {
+        /// Accepted; nothing was done yet.
+        Pending = "pending",
+        /// Being built.
+        Provisioning = "provisioning",
+        /// Built and verified.
+        Ready = "ready",
+        /// Being changed.
+        Updating = "updating",
+        /// Was ready; something is wrong with it now.
+        Degraded = "degraded",
+        /// Could not be built or removed; `failure` says why and what can be done.
+        Failed = "failed",
+        /// Being removed.
+        Removing = "removing",
+        /// Gone.
+        Removed = "removed",
+    }
+}
+
+/// What can happen to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterEvent {
+    /// A provision was leased.
+    ProvisionStarted,
+    /// A change was leased.
+    UpdateStarted,
+    /// What was asked for is there, verified.
+    Verified,
+    /// Something is wrong with a cluster that works, or worked.
+    Degraded,
+    /// A removal was accepted.
+    RemovalAccepted,
+    /// Everything is gone.
+    Removed,
+    /// The operation ended without what was asked for.
+    Failed,
+}
+
+/// The one transition function of clusters.
+///
+/// # Errors
+/// [`IllegalTransition`] for every step that `design.md` does not draw.
+pub fn transition(phase: ClusterPhase, event: ClusterEvent) -> Result<ClusterPhase, IllegalTransition> {
+    use ClusterEvent as E;
+    use ClusterPhase as P;
+    match (phase, event) {
+        (P::Pending | P::Provisioning | P::Failed, E::ProvisionStarted) => Ok(P::Provisioning),
+        (P::Ready | P::Degraded | P::Updating, E::UpdateStarted) => Ok(P::Updating),
+        (P::Provisioning | P::Updating | P::Degraded | P::Ready, E::Verified) => Ok(P::Ready),
+        (P::Ready | P::Updating | P::Degraded, E::Degraded) => Ok(P::Degraded),
+        (P::Removed, _) => Err(IllegalTransition::new("cluster", phase, event)),
+        (_, E::RemovalAccepted) => Ok(P::Removing),
+        (P::Removing, E::Removed) => Ok(P::Removed),
+        (P::Pending | P::Provisioning | P::Removing | P::Failed, E::Failed) => Ok(P::Failed),
+        (P::Updating, E::Failed) => Ok(P::Degraded),
+        _ => Err(IllegalTransition::new("cluster", phase, event)),
+    }
+}
+
+/// A cluster with what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Its id.
+    pub id: ClusterId,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// Where it is in its life.
+    pub phase: ClusterPhase,
+    /// Desired state; secrets are masked unless the reader asked for them.
+    pub spec: spec::ClusterSpec,
+    /// Counts changes of the spec, from 1; the ETag.
+    pub revision: u64,
+    /// Volume that holds its state; none until an agent took it.
+    pub volume: Option<VolumeId>,
+    /// Operation that is at work on it now.
+    pub operation: Option<OperationId>,
+    /// Newest generation.
+    pub generation: Option<u64>,
+    /// Fingerprint of its CA.
+    pub ca_sha256: Option<String>,
+    /// Why it failed, when it did.
+    pub failure: Option<Failure>,
+    /// Things to know about it: a rehearsal, a host that was skipped.
+    pub conditions: Vec<Condition>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When anything here last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Something to know about a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// A stable word for programs: `rehearsal`, `warning`.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests_intake;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EVENTS: [ClusterEvent; 7] = [
+        ClusterEvent::ProvisionStarted,
+        ClusterEvent::UpdateStarted,
+        ClusterEvent::Verified,
+        ClusterEvent::Degraded,
+        ClusterEvent::RemovalAccepted,
+        ClusterEvent::Removed,
+        ClusterEvent::Failed,
+    ];
+
+    proptest! {
+        #[test]
+        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..7, 0..60)) {
+            let mut phase = ClusterPhase::Pending;
+            for step in steps {
+                let Ok(next) = transition(phase, EVENTS[step]) else { continue };
+                prop_assert_ne!(phase, ClusterPhase::Removed);
+                if next == ClusterPhase::Removed {
+                    prop_assert_eq!(phase, ClusterPhase::Removing);
+                }
+                phase = next;
+            }
+        }
+    }
+
+    #[test]
+    fn any_phase_but_removed_can_be_removed() {
+        for phase in ClusterPhase::ALL {
+            let next = transition(*phase, ClusterEvent::RemovalAccepted);
+            assert_eq!(next.is_ok(), *phase != ClusterPhase::Removed, "{phase}");
+        }
+    }
+}

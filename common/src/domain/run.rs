@@ -1,0 +1,123 @@
+//! The agent's side of an attempt: what is assigned, and what is reported back.
+
+use serde::{Deserialize, Serialize};
+
+use super::attempt::Fence;
+use super::cluster::spec::ClusterSpec;
+use super::failure::Failure;
+use super::generation::{KnownState, Manifest};
+use super::id::{AttemptId, ClusterId, OperationId, TaskId, VolumeId};
+use super::name::{ClusterName, EnvironmentName};
+use super::task::TaskKind;
+use super::time::Timestamp;
+
+/// Everything an agent needs to execute one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The attempt; names the run.
+    pub attempt: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// The task.
+    pub task: TaskId,
+    /// What to do.
+    pub kind: TaskKind,
+    /// The operation, for logs and manifests.
+    pub operation: OperationId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// The volume that holds, or from now on will hold, the cluster's state.
+    pub volume: VolumeId,
+    /// Desired state.
+    pub spec: ClusterSpec,
+    /// What the controller knows of the cluster's state; none for a cluster that never ran.
+    pub known: Option<KnownState>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitStatus {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// Which `rke` ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RkeBinary {
+    /// What `rke --version` says.
+    pub version: String,
+    /// SHA-256 of the executable, lower-case hex.
+    pub sha256: String,
+    /// True when it is not the real one.
+    pub rehearsal: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// What was asked for is done, and was verified to be done.
+    Succeeded,
+    /// It is not done.
+    Failed(Failure),
+    /// `rke` was never started (refused by the state gate, volume not usable).
+    Refused(Failure),
+}
+
+/// What an agent reports when a run is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The fence it ran under.
+    pub fence: Fence,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// How the process ended; none when it never started or the exit was lost with the host.
+    pub exit: Option<ExitStatus>,
+    /// When `rke` started, by the agent's clock.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, by the agent's clock.
+    pub ended_at: Timestamp,
+    /// The generation that was sealed after the run.
+    pub generation: Option<Manifest>,
+    /// Which `rke` ran.
+    pub rke: Option<RkeBinary>,
+    /// Things to know although it went well.
+    pub warnings: Vec<String>,
+    /// Total bytes of output of this run; a report is accepted only when all of them are stored.
+    pub output_bytes: u64,
+}
+
+/// A run that an agent holds when it connects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRun {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The volume it is on.
+    pub volume: VolumeId,
+    /// True when `rke` is still running.
+    pub live: bool,
+}
+
+/// The controller's word on a held run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunVerdict {
+    /// Go on; the lease is yours again.
+    Continue,
+    /// End it, seal, report.
+    Cancel,
+    /// It is settled or superseded: keep it as evidence, apply and report nothing.
+    Forget,
+}

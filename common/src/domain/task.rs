@@ -1,0 +1,65 @@
+//! Tasks: the pieces of an operation's work, each done by one agent.
+
+use super::{IllegalTransition, spelled};
+
+spelled! {
+    /// What an agent is asked to do.
+    pub enum TaskKind {
+        /// `rke up` for a new or half-built cluster.
+        Provision = "provision",
+        /// `rke remove` on a copy of the working directory.
+        Remove = "remove",
+    }
+}
+
+spelled! {
+    /// Where a task is.
+    pub enum TaskState {
+        /// Waits for the task before it.
+        Pending = "pending",
+        /// May be leased.
+        Queued = "queued",
+        /// An attempt holds it.
+        Running = "running",
+        /// Done.
+        Succeeded = "succeeded",
+        /// Given up.
+        Failed = "failed",
+        /// Stopped on request.
+        Cancelled = "cancelled",
+    }
+}
+
+/// What can happen to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskEvent {
+    /// The task before it is done.
+    Released,
+    /// An attempt was leased.
+    Leased,
+    /// The attempt ended without settling the task; another may try.
+    Requeued,
+    /// Done.
+    Succeeded,
+    /// Given up.
+    Failed,
+    /// Stopped on request, or dropped because the operation ended.
+    Cancelled,
+}
+
+/// The one transition function of tasks.
+///
+/// # Errors
+/// [`IllegalTransition`] for every other step.
+pub fn transition(state: TaskState, event: TaskEvent) -> Result<TaskState, IllegalTransition> {
+    use TaskEvent as E;
+    use TaskState as S;
+    match (state, event) {
+        (S::Pending, E::Released) | (S::Running, E::Requeued) => Ok(S::Queued),
+        (S::Queued, E::Leased) => Ok(S::Running),
+        (S::Running, E::Succeeded) => Ok(S::Succeeded),
+        (S::Queued | S::Running, E::Failed) => Ok(S::Failed),
+        (S::Pending | S::Queued | S::Running, E::Cancelled) => Ok(S::Cancelled),
+        _ => Err(IllegalTransition::new("task", state, event)),
+    }
+}

@@ -1,0 +1,235 @@
+//! Whether a run did what was asked: from exit, output and state together, never from one of them.
+//!
+//! RKE's exit 0 can mean that a host is missing, that an add-on failed, or that it was told no. So a
+//! provision succeeded when it exited with 0, said that it finished, left no host out, when the
+//! state has every host that was asked for, and when the CA is the one that it was. A removal
+//! succeeded when every host was cleaned. A run that was ended from outside is never called failed:
+//! how far it came is not known.
+//!
+//! Not here: what the cluster's own API says, which the agent asks afterwards; and why `rke` itself
+//! gave up, which is in `cause`.
+
+use std::time::Duration;
+
+use super::cause;
+use super::evidence::{Evidence, FailedAddon};
+use super::hosts;
+use super::state::StateFacts;
+use crate::domain::failure::{Failure, FailureClass as Class};
+use crate::domain::run::ExitStatus;
+use crate::domain::task::TaskKind;
+
+/// Everything that is known when a run is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What was asked.
+    pub kind: TaskKind,
+    /// How the process ended; none when that was lost.
+    pub exit: Option<ExitStatus>,
+    /// What its output said.
+    pub evidence: &'a Evidence,
+    /// Addresses of the hosts that were asked for; for a removal, of those to be cleaned.
+    pub wanted_hosts: &'a [&'a str],
+    /// The state after the run; none when there is none or it is not whole.
+    pub state: Option<&'a StateFacts>,
+    /// Fingerprint of the CA before the run; none for a cluster that never had one.
+    pub ca_before: Option<&'a str>,
+    /// Why we ended the process, when we did.
+    pub stopped: Option<Stop>,
+}
+
+/// Why a process was ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// On request.
+    Cancelled,
+    /// It took too long.
+    TimedOut {
+        /// The limit it ran into.
+        limit: Duration,
+    },
+    /// With its host.
+    HostLost,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Done, or why not.
+    pub outcome: Result<(), Failure>,
+    /// Things to know either way.
+    pub warnings: Vec<String>,
+}
+
+/// Judges a run.
+#[must_use]
+pub fn judge(case: &Case<'_>) -> Judgement {
+    Judgement { outcome: outcome(case), warnings: warnings(case) }
+}
+
+fn outcome(case: &Case<'_>) -> Result<(), Failure> {
+    changed_ca(case)?;
+    match (case.exit, case.stopped) {
+        // It ended by itself before it could be stopped.
+        (Some(ExitStatus::Code(0)), _) => finished(case),
+        (_, Some(stop)) => Err(stopped(stop)),
+        (Some(ExitStatus::Code(_)), None) => Err(cause::of(case.evidence)),
+        (Some(ExitStatus::Signal(signal)), None) => Err(interrupted(&format!("signal {signal} ended rke"))),
+        (None, None) => Err(interrupted("how rke ended is not known")),
+    }
+}
+
+/// A CA that is not the one on record means that RKE took the cluster for a new one: whatever else
+/// happened, this comes first.
+fn changed_ca(case: &Case<'_>) -> Result<(), Failure> {
+    let Some(before) = case.ca_before else { return Ok(()) };
+    let message = match case.state {
+        Some(state) if state.ca_sha256 != before => {
+            format!("ALARM: the cluster's CA changed from {before} to {} without being asked to", state.ca_sha256)
+        }
+        None if case.evidence.new_ca => {
+            format!("ALARM: rke made a new CA for a cluster whose CA is {before}, and the state it left is not whole")
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure {
+        class: Class::State,
+        message,
+        line: case.evidence.new_ca.then(|| "[certificates] Generating CA kubernetes certificates".into()),
+        retryable: false,
+        remedy: "Do not retry: every further run breaks more. Restore the newest generation whose CA is the one on record, then apply the spec again.".into(),
+    })
+}
+
+fn finished(case: &Case<'_>) -> Result<(), Failure> {
+    if !case.evidence.finished {
+        return Err(Failure {
+            class: Class::Internal,
+            message: "rke ended with 0 but did not say that it finished".into(),
+            line: case.evidence.last_raw.clone(),
+            retryable: true,
+            remedy: "Retry once; if it ends the same way, ask an operator of the service, with the run's output."
+                .into(),
+        });
+    }
+    match case.kind {
+        TaskKind::Provision => provisioned(case),
+        TaskKind::Remove => removed(case),
+    }
+}
+
+fn provisioned(case: &Case<'_>) -> Result<(), Failure> {
+    let Some(state) = case.state else {
+        return Err(Failure {
+            class: Class::State,
+            message: "rke says that it finished, but the state it left is not whole".into(),
+            line: None,
+            retryable: false,
+            remedy:
+                "Recover the state from the cluster with `rke util get-state-file` before anything else is run on it."
+                    .into(),
+        });
+    };
+    let evidence = case.evidence;
+    let is_missing =
+        |host: &&str| evidence.skipped.contains(*host) || !state.nodes.iter().any(|node| node.address == **host);
+    let mut missing: Vec<&str> = case.wanted_hosts.iter().copied().filter(is_missing).collect();
+    missing.extend(evidence.skipped.iter().map(String::as_str).filter(|host| !case.wanted_hosts.contains(host)));
+    if let Some(failure) = hosts::absent(&missing, &evidence.tunnels, "did not become part of the cluster") {
+        return Err(failure);
+    }
+    if evidence.overflowed {
+        return Err(too_much());
+    }
+    evidence.addons.iter().find(|addon| is_core(addon)).map_or(Ok(()), |addon| Err(without_core(addon)))
+}
+
+fn removed(case: &Case<'_>) -> Result<(), Failure> {
+    let evidence = case.evidence;
+    let carries = |host: &&str| evidence.skipped.contains(*host) || !evidence.cleaned.contains(*host);
+    let mut left: Vec<&str> = case.wanted_hosts.iter().copied().filter(carries).collect();
+    left.extend(evidence.skipped.iter().map(String::as_str).filter(|host| !case.wanted_hosts.contains(host)));
+    if let Some(failure) =
+        hosts::absent(&left, &evidence.tunnels, "could not be cleaned and may still run the cluster's containers")
+    {
+        return Err(failure);
+    }
+    if evidence.overflowed { Err(too_much()) } else { Ok(()) }
+}
+
+fn too_much() -> Failure {
+    Failure {
+        class: Class::Internal,
+        message: "rke named more hosts than can be checked".into(),
+        line: None,
+        retryable: false,
+        remedy: "Ask an operator of the service, with the run's output.".into(),
+    }
+}
+
+fn stopped(stop: Stop) -> Failure {
+    let (class, message, retryable) = match stop {
+        // Nothing may start it again by itself.
+        Stop::Cancelled => (Class::Cancelled, "ended on request".to_owned(), false),
+        Stop::TimedOut { limit } => (Class::Timeout, format!("ended after the limit of {} s", limit.as_secs()), true),
+        Stop::HostLost => return interrupted("the bastion went down during the run"),
+    };
+    let remedy = match stop {
+        Stop::Cancelled => "The cluster may be half changed: retry to bring it to its spec, or remove it.",
+        _ => "See in the output where it stood still, then retry: rke goes on from what is there.",
+    };
+    Failure { class, message, line: None, retryable, remedy: remedy.into() }
+}
+
+fn interrupted(message: &str) -> Failure {
+    Failure {
+        class: Class::Interrupted,
+        message: format!("{message}; how far it came is not known"),
+        line: None,
+        retryable: true,
+        remedy: "Retry: rke goes on from what is there, once the state was found to be whole.".into(),
+    }
+}
+
+/// Without network or DNS no workload runs; without the others it does.
+fn is_core(addon: &FailedAddon) -> bool {
+    const CORE: [&str; 5] = ["rke-network-plugin", "coredns", "kube-dns", "rke-coredns-addon", "rke-kube-dns-addon"];
+    CORE.contains(&addon.name.as_str())
+}
+
+fn without_core(addon: &FailedAddon) -> Failure {
+    Failure {
+        class: Class::Addon,
+        message: format!(
+            "the cluster runs but its add-on {} was not deployed; workloads cannot do without it",
+            addon.name
+        ),
+        line: Some(addon.line.clone()),
+        retryable: true,
+        remedy: "Retry: images are there by then. If it fails again, look at the add-on's job and pods in kube-system."
+            .into(),
+    }
+}
+
+fn warnings(case: &Case<'_>) -> Vec<String> {
+    let evidence = case.evidence;
+    let mut warnings = Vec::new();
+    warnings.extend(evidence.rehearsal.clone());
+    for addon in evidence.addons.iter().filter(|addon| !is_core(addon)) {
+        warnings.push(format!("add-on {} was not deployed: {}", addon.name, addon.line));
+    }
+    let uncleaned: Vec<&str> = evidence.uncleaned.keys().map(String::as_str).collect();
+    if !uncleaned.is_empty() {
+        warnings.push(format!(
+            "{} left the cluster without being cleaned: its containers still run; clean it before it is used again",
+            hosts::named(&uncleaned)
+        ));
+    }
+    if case.state.is_some_and(|state| state.current_ca_sha256.is_some()) {
+        warnings.push("the state's current and desired halves carry different CAs: a rotation did not end".into());
+    }
+    if case.kind == TaskKind::Provision && case.ca_before.is_some() && case.state.is_none() {
+        warnings.push("the state file is not whole after the run: nothing may run before it is restored".into());
+    }
+    warnings
+}

@@ -1,0 +1,82 @@
+//! How far a run is, recognised from RKE's own lines.
+//!
+//! A phase is known by the words that its first line begins with. A tracker never goes back: RKE
+//! connects, writes certificates and builds workers several times in one run, and a bar that jumps
+//! back tells nobody anything. The number of steps depends on the kind of task alone.
+//!
+//! Not here: the other commands. Certificate rotation, snapshots and restoring begin with
+//! `Rotating Kubernetes cluster certificates`, `Starting saving snapshot on etcd hosts` and
+//! `Restoring etcd snapshot`; when they become tasks they get a table of their own.
+
+use super::lines::{Level, Line};
+use crate::domain::progress::Progress;
+use crate::domain::task::TaskKind;
+
+/// A phase, and how its line begins.
+type Phase = (&'static str, &'static [&'static str]);
+
+const PROVISION: &[Phase] = &[
+    ("starting", &["Initiating Kubernetes cluster"]),
+    ("certificates", &["[certificates] Generating "]),
+    ("connecting", &["Building Kubernetes cluster"]),
+    ("port checks", &["[network] Deploying port listener containers", "[network] No hosts added existing cluster"]),
+    ("deploying certificates", &["[certificates] Deploying kubernetes certificates"]),
+    ("reconciling", &["[reconcile] Reconciling cluster state"]),
+    ("images", &["Pre-pulling kubernetes images"]),
+    ("etcd", &["[etcd] Building up etcd plane"]),
+    ("control plane", &["[controlplane] Building up Controller Plane", "Processing controlplane host"]),
+    ("saving state", &["[state] Saving full cluster state to Kubernetes"]),
+    ("workers", &["[worker] Building up Worker Plane", "[worker] Upgrading Worker Plane"]),
+    ("labels and taints", &["[sync] Syncing nodes Labels and Taints"]),
+    ("network plugin", &["[network] Setting up network plugin"]),
+    ("add-ons", &["[addons] Setting up ", "[dns] ", "[ingress] ", "[metrics-server] "]),
+    ("finished", &["Finished building Kubernetes cluster successfully"]),
+];
+
+const REMOVE: &[Phase] = &[
+    ("connecting", &["Tearing down Kubernetes cluster"]),
+    ("workers", &["[worker] Tearing down Worker Plane"]),
+    ("control plane", &["[controlplane] Tearing down the Controller Plane"]),
+    ("etcd", &["[etcd] Tearing down etcd plane"]),
+    ("cleaning hosts", &["[hosts] Cleaning up host ["]),
+    ("removing files", &["Removing local admin Kubeconfig"]),
+    ("finished", &["Cluster removed successfully"]),
+];
+
+/// Follows one run.
+#[derive(Debug)]
+pub struct PhaseTracker {
+    phases: &'static [Phase],
+    reached: usize,
+}
+
+impl PhaseTracker {
+    /// A run that printed nothing yet.
+    #[must_use]
+    pub fn new(kind: TaskKind) -> Self {
+        let phases = match kind {
+            TaskKind::Provision => PROVISION,
+            TaskKind::Remove => REMOVE,
+        };
+        Self { phases, reached: 0 }
+    }
+
+    /// Looks at the next line; says so when a later phase begins.
+    pub fn observe(&mut self, line: &Line<'_>) -> Option<Progress> {
+        if line.level != Some(Level::Info) {
+            return None;
+        }
+        let begins = |(_, marks): &Phase| marks.iter().any(|mark| line.starts_with(mark));
+        let ahead = self.phases[self.reached..].iter().position(begins)?;
+        self.reached += ahead + 1;
+        self.current()
+    }
+
+    /// The phase that the run is in; none before its first.
+    #[must_use]
+    pub fn current(&self) -> Option<Progress> {
+        let (phase, _) = self.phases.get(self.reached.checked_sub(1)?)?;
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Some(Progress { phase: (*phase).into(), step: number(self.reached), steps: number(self.phases.len()) })
+    }
+}

@@ -1,0 +1,46 @@
+//! TLS values that both sides need: the one crypto provider, fingerprints, PEM.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The crypto provider used everywhere.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// SHA-256 of bytes, lower-case hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+/// Fingerprint of a certificate: SHA-256 of its DER form, lower-case hex.
+#[must_use]
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    sha256_hex(certificate.as_ref())
+}
+
+/// Reads every certificate in a PEM text.
+///
+/// # Errors
+/// A sentence when the text is not PEM or holds no certificate.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let read = read.map_err(|e| format!("not a PEM certificate: {e}"))?;
+    if read.is_empty() {
+        return Err("holds no certificate".into());
+    }
+    Ok(read)
+}
+
+/// Reads the private key in a PEM text.
+///
+/// # Errors
+/// A sentence when there is none.
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|e| format!("not a PEM private key: {e}"))
+}
