@@ -1,0 +1,8 @@
+//! Compiles the protocol without a system `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = protox::compile(["proto/cratekube/agent/v1/agent.proto"], ["proto"])?;
+    println!("cargo:rerun-if-changed=proto");
+    tonic_prost_build::configure().bytes(".cratekube.agent.v1.OutputChunk.data").compile_fds(files)?;
+    Ok(())
+}
