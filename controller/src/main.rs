@@ -1,1 +1,5 @@
-fn main() {}
+//! The controller's door.
+
+fn main() -> std::process::ExitCode {
+    cratekube_controller::cli::main()
+}

@@ -1,0 +1,250 @@
+//! Start-up, typed: [`Config`] → [`Controller`] (keys loaded, store open, listeners bound, addresses
+//! known) → running until a [`Shutdown`]. The only place that names concrete backends.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::{clock::Clock, mint::Mint, tls};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Tokens;
+use crate::config::Config;
+use crate::datadir::{DataDir, DataDirError, Opening};
+use crate::edge::accept::Edge;
+use crate::edge::limits::Limits;
+use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
+use crate::grpc::{self, GrpcState};
+use crate::keys::Envelope;
+use crate::keys::master::MasterKeySource;
+use crate::pki::PkiError;
+use crate::pki::authority::Authority;
+use crate::reconcile;
+use crate::rest::{self, RestParts, RestState};
+use crate::service::Service;
+use crate::service::dispatch::Dispatch;
+use crate::service::leases::Leases;
+use crate::service::presence::Presence;
+use crate::service::watch::Watch;
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{Store, StoreError};
+
+/// Why the controller does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory and its keys.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Certificates of the listeners.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// TLS of the listeners.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate given for the REST listener.
+    #[error("cannot use {path}: {fault}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// Why.
+        fault: String,
+    },
+    /// A listener's address is taken or not ours.
+    #[error("cannot listen on {address} for {listener}: {source}")]
+    Listen {
+        /// Which listener.
+        listener: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Tokens cannot be made or checked.
+    #[error("the self-test of tokens failed: {0}")]
+    SelfTest(String),
+}
+
+/// A controller that is ready to run.
+#[derive(Debug)]
+pub struct Controller {
+    rest: (Edge, TcpListener),
+    agents: (Edge, TcpListener),
+    store: Arc<dyn Store>,
+    dispatch: Arc<Dispatch>,
+    authority: Arc<Authority>,
+    clock: Clock,
+    shutdown: Shutdown,
+    rest_address: SocketAddr,
+    agents_address: SocketAddr,
+    _lock: crate::datadir::Lock,
+}
+
+impl Controller {
+    /// Opens everything and binds the listeners; nothing is served yet.
+    ///
+    /// # Errors
+    /// [`StartError`]; what exists is never replaced.
+    pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
+        let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
+        warn_of_local_key(&config.data.master_key);
+        let cursor_key = data.cursor_key();
+        let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
+        let rest_listener = bind("rest", config.rest.listen).await?;
+        let agents_listener = bind("agents", config.agents.listen).await?;
+        let rest_address = local_address("rest", &rest_listener, config.rest.listen)?;
+        let agents_address = local_address("agents", &agents_listener, config.agents.listen)?;
+        data.note_listening(rest_address, agents_address)?;
+        let DataDir { envelope, authority, lock, .. } = data;
+        let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
+
+        let (watch, presence) = (Watch::default(), Presence::default());
+        let dispatch = dispatch(&config, &store, &watch, &presence, &envelope, &clock, &mint);
+        dispatch.start().await?;
+
+        let service = Service {
+            store: Arc::clone(&store),
+            watch: watch.clone(),
+            presence,
+            clock: clock.clone(),
+            mint: mint.clone(),
+            vault: envelope,
+        };
+        let rest_tls = for_users(rest_certificate(&config, &authority)?)?;
+        let agents_tls = for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle())?;
+        let grpc = grpc::router(GrpcState {
+            store: Arc::clone(&store),
+            dispatch: Arc::clone(&dispatch),
+            watch,
+            authority: Arc::clone(&authority),
+            heartbeat_interval: config.agents.heartbeat_interval,
+            clock: clock.clone(),
+            mint,
+            shutdown: shutdown.clone(),
+        });
+        let rest_router = rest::router(RestState::new(RestParts {
+            service,
+            tokens,
+            mac_key: cursor_key,
+            limits: rest::Limits::default(),
+            shutdown: shutdown.soft.clone(),
+            checks: Vec::new(),
+        }));
+
+        Ok(Self {
+            rest_address,
+            agents_address,
+            rest: (edge("rest", rest_tls, rest_router, Limits::rest()), rest_listener),
+            agents: (edge("agents", agents_tls, grpc, Limits::agents()), agents_listener),
+            store,
+            dispatch,
+            authority,
+            clock,
+            shutdown,
+            _lock: lock,
+        })
+    }
+
+    /// Where users connect.
+    #[must_use]
+    pub fn rest_address(&self) -> SocketAddr {
+        self.rest_address
+    }
+
+    /// Where agents connect.
+    #[must_use]
+    pub fn agents_address(&self) -> SocketAddr {
+        self.agents_address
+    }
+
+    /// The authority's certificate as PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// Serves until asked to stop, finishes what is open, closes the store.
+    pub async fn run(self) {
+        tracing::info!(rest = %self.rest_address, agents = %self.agents_address, "controller ready");
+        let tasks = TaskTracker::new();
+        let stop = self.shutdown.soft.clone();
+        reconcile::start(&tasks, Arc::clone(&self.store), Arc::clone(&self.dispatch), self.clock, &stop);
+        let dispatch = Arc::clone(&self.dispatch);
+        tasks.spawn(async move { dispatch.run(stop).await });
+        for (edge, listener) in [self.rest, self.agents] {
+            tasks.spawn(edge.serve(listener, self.shutdown.clone()));
+        }
+        tasks.close();
+        tasks.wait().await;
+        self.store.close().await;
+        tracing::info!("controller stopped");
+    }
+}
+
+fn dispatch(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    watch: &Watch,
+    presence: &Presence,
+    envelope: &Arc<Envelope>,
+    clock: &Clock,
+    mint: &Mint,
+) -> Arc<Dispatch> {
+    let leases = Leases::new(config.agents.lease_ttl, clock.clone());
+    let (store, vault) = (Arc::clone(store), Arc::clone(envelope));
+    Arc::new(Dispatch::new(store, watch.clone(), presence.clone(), leases, vault, clock.clone(), mint.clone()))
+}
+
+/// What makes and checks tokens for this controller.
+///
+/// # Errors
+/// [`StartError::SelfTest`] when a token that was just made is not accepted.
+pub fn tokens(config: &Config, data: &DataDir, clock: Clock) -> Result<Tokens, StartError> {
+    let issuer = format!("cratekube:{}", data.id);
+    let keys = [data.signing_key.clone()];
+    let tokens = Tokens::new(&keys, &issuer, &config.auth.audience, config.auth.max_token_lifetime, clock);
+    tokens.self_test().map_err(|e| StartError::SelfTest(e.to_string()))?;
+    Ok(tokens)
+}
+
+fn warn_of_local_key(source: &MasterKeySource) {
+    if *source == MasterKeySource::Local {
+        tracing::warn!(
+            "the master key lies beside the data: who can copy the data directory can read its secrets; \
+             set CRATEKUBE_DATA__MASTER_KEY or data.master_key_file for more than a trial"
+        );
+    }
+}
+
+fn rest_certificate(config: &Config, authority: &Authority) -> Result<Arc<Certificate>, StartError> {
+    let Some((certificate, key_path)) = &config.rest.certificate else {
+        return server_certificate(authority, &config.rest.names);
+    };
+    let fault = |path: &Path, fault| StartError::Certificate { path: path.display().to_string(), fault };
+    let read = |path: &Path| std::fs::read(path).map_err(|e| fault(path, e.to_string()));
+    let chain = tls::certificates(&read(certificate)?).map_err(|e| fault(certificate, e))?;
+    let key = tls::private_key(&read(key_path)?).map_err(|e| fault(key_path, e))?;
+    Ok(Certificate::new(chain, key)?)
+}
+
+fn server_certificate(authority: &Authority, names: &[String]) -> Result<Arc<Certificate>, StartError> {
+    let identity = authority.issue_server(names)?;
+    Ok(Certificate::new(identity.chain, identity.key)?)
+}
+
+fn edge(name: &'static str, tls: rustls::ServerConfig, router: axum::Router, limits: Limits) -> Edge {
+    Edge { name, tls: Arc::new(tls), router, limits }
+}
+
+async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { listener, address, source })
+}
+
+fn local_address(listener: &'static str, bound: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    bound.local_addr().map_err(|source| StartError::Listen { listener, address, source })
+}

@@ -1,0 +1,220 @@
+//! The command line of `cratekube-controller`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::environment::{EnvironmentPattern, Grant, Role};
+use cratekube_common::domain::id::SessionId;
+use cratekube_common::domain::join_token::{JoinToken, SECRET_CHARACTERS};
+use cratekube_common::domain::name::AgentName;
+use cratekube_common::domain::secret::Secret;
+use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::{clock, mint::Mint, settings::parse_duration, telemetry, tls::sha256_hex};
+
+use crate::app::{Controller, tokens};
+use crate::config::Config;
+use crate::datadir::{DataDir, Opening};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{NewJoinToken, Store};
+
+/// Long enough to walk over to the bastion, short enough to be worthless tomorrow.
+const DEFAULT_JOIN_LIFETIME: &str = "10m";
+const LONGEST_JOIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Cluster Management Service: the controller.
+#[derive(Debug, Parser)]
+#[command(name = "cratekube-controller", version, about, long_about = None, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file (TOML); the environment (CRATEKUBE_…) is laid over it
+    #[arg(long, short, global = true, env = "CRATEKUBE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the REST API and agents until stopped (a second signal stops at once)
+    Serve,
+    /// Tokens for users of the REST API
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// What agents need
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Check the configuration and say what it comes to
+    CheckConfig,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Print a token
+    #[command(
+        after_help = "Example:\n  cratekube-controller token issue --subject alice --grant operator:team-a --grant 'viewer:*'"
+    )]
+    Issue(IssueToken),
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Print a join token: it can be used once, for a short time, to enroll one agent
+    #[command(
+        after_help = "Example:\n  cratekube-controller agent join-token --agent bastion-1 --environments 'team-*'"
+    )]
+    JoinToken(MakeJoinToken),
+}
+
+#[derive(Debug, Args)]
+struct IssueToken {
+    /// Whom the token stands for; appears in the audit log
+    #[arg(long)]
+    subject: String,
+    /// ROLE:ENVIRONMENTS, e.g. `operator:prod`, `viewer:team-*`, `admin:*`; may be repeated
+    #[arg(long = "grant", required = true, value_parser = parse_grant)]
+    grants: Vec<Grant>,
+    /// How long it is valid, e.g. `15m`; at most auth.max_token_lifetime, which is the default
+    #[arg(long, value_parser = parse_duration)]
+    lifetime: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+struct MakeJoinToken {
+    /// Only an agent of this name can use it
+    #[arg(long)]
+    agent: Option<AgentName>,
+    /// Environments whose new clusters the agent may be given: a name, a prefix such as `team-*`, or `*`
+    #[arg(long, default_value = "*")]
+    environments: EnvironmentPattern,
+    /// How long it can be used; at most 24h
+    #[arg(long, default_value = DEFAULT_JOIN_LIFETIME, value_parser = parse_duration)]
+    lifetime: Duration,
+}
+
+fn parse_grant(text: &str) -> Result<Grant, String> {
+    let form = || format!("{text:?} is not a grant: write ROLE:ENVIRONMENTS, e.g. `operator:prod`");
+    let (role, environments) = text.split_once(':').ok_or_else(form)?;
+    Ok(Grant { role: role.parse::<Role>()?, environments: environments.parse()? })
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_reads = writeln!(std::io::stderr(), "cratekube-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(self.config.as_deref(), settings_env())?;
+        match self.command {
+            Command::Serve => serve(config),
+            Command::CheckConfig => check_config(&config),
+            Command::Token(TokenCommand::Issue(args)) => runtime()?.block_on(issue_token(&config, args)),
+            Command::Agent(AgentCommand::JoinToken(args)) => runtime()?.block_on(make_join_token(&config, args)),
+        }
+    }
+}
+
+/// The environment without the variable that names the file.
+fn settings_env() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(key, _)| key != "CRATEKUBE_CONFIG")
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::start(config.log.format, &config.log.filter);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals().context("cannot listen for signals")?;
+        let clock = clock::system();
+        let controller = Controller::open(config, clock.clone(), Mint::system(clock), shutdown).await?;
+        controller.run().await;
+        Ok(())
+    })
+}
+
+fn check_config(config: &Config) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "The configuration is valid.")?;
+    writeln!(out, "  data directory   {}", config.data.directory.display())?;
+    writeln!(out, "  REST             https://{} (names: {})", config.rest.listen, config.rest.names.join(", "))?;
+    writeln!(out, "  agents           {} (names: {})", config.agents.listen, config.agents.names.join(", "))?;
+    writeln!(
+        out,
+        "  lease            {:?}, heartbeat {:?}",
+        config.agents.lease_ttl, config.agents.heartbeat_interval
+    )?;
+    writeln!(out, "  token lifetime   at most {:?}", config.auth.max_token_lifetime)?;
+    Ok(())
+}
+
+async fn issue_token(config: &Config, args: IssueToken) -> anyhow::Result<()> {
+    let clock = clock::system();
+    let mint = Mint::system(clock.clone());
+    let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Command, &clock, &mint)?;
+    let tokens = tokens(config, &data, clock.clone())?;
+    let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
+    let lifetime = args.lifetime.unwrap_or(config.auth.max_token_lifetime);
+    let jti = mint.id::<SessionId>().to_string();
+    let grants: Vec<_> = args.grants.iter().map(|g| format!("{}:{}", g.role, g.environments)).collect();
+    let token = tokens.issue(&args.subject, &args.grants, lifetime, &jti)?;
+    store.audit(local_audit("token.issue", args.subject, grants.join(" "), &mint), clock.now()).await?;
+    store.close().await;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !args.lifetime.is_zero() && args.lifetime <= LONGEST_JOIN_LIFETIME,
+        "--lifetime must be at most 24h"
+    );
+    let clock = clock::system();
+    let mint = Mint::system(clock.clone());
+    let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Command, &clock, &mint)?;
+    let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
+    let secret = Secret::new(mint.token(SECRET_CHARACTERS));
+    let now = clock.now();
+    let token = NewJoinToken {
+        id: mint.id(),
+        secret_sha256: sha256_hex(secret.expose().as_bytes()),
+        agent: args.agent.clone(),
+        environments: args.environments,
+        created_at: now,
+        expires_at: now.after(args.lifetime),
+    };
+    let name = args.agent.map_or_else(|| "any agent".to_owned(), |name| name.to_string());
+    let detail = format!("token {}, until {}", token.id, token.expires_at);
+    store.keep_join_token(token, local_audit("agent.join-token", name, detail, &mint)).await?;
+    store.close().await;
+    let token = JoinToken::new(secret.expose(), &data.authority.fingerprint())?;
+    writeln!(std::io::stdout(), "{}", token.expose().expose())?;
+    Ok(())
+}
+
+fn local_audit(action: &str, object: String, detail: String, mint: &Mint) -> AuditEntry {
+    AuditEntry {
+        actor: "local".into(),
+        origin: "local".into(),
+        action: action.into(),
+        object,
+        outcome: AuditOutcome::Allowed,
+        detail,
+        request_id: mint.id::<SessionId>().to_string(),
+    }
+}

@@ -1,0 +1,153 @@
+//! Configuration of the controller: one section a file, unknown keys refused, all mistakes at once.
+
+pub mod agents;
+pub mod auth;
+pub mod data;
+pub mod log;
+pub mod rest;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use cratekube_common::domain::name::check_label;
+use cratekube_common::intake::{Field, Notes};
+use cratekube_common::runtime::settings::{self, SettingsError};
+use serde_json::Value;
+
+/// Configuration of the controller.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[data]`: the data directory and the master key.
+    pub data: data::Data,
+    /// `[rest]`: the listener for users.
+    pub rest: rest::Rest,
+    /// `[agents]`: the listener for agents, and how long they may be silent.
+    pub agents: agents::Agents,
+    /// `[auth]`: tokens.
+    pub auth: auth::Auth,
+    /// `[log]`: logs.
+    pub log: log::Log,
+}
+
+impl Config {
+    /// Reads the file (when given) and the environment.
+    ///
+    /// # Errors
+    /// [`SettingsError`], with every mistake.
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+        Self::read(&settings::load(file, env)?)
+    }
+
+    /// Reads a merged document.
+    ///
+    /// # Errors
+    /// [`SettingsError::Mistakes`], with every mistake.
+    pub fn read(document: &Value) -> Result<Self, SettingsError> {
+        let notes = Notes::default();
+        let config = Self::from_field(&Field::root(document, &notes));
+        let faults = notes.into_faults();
+        match config {
+            Some(config) if faults.is_acceptable() => Ok(config),
+            _ => Err(SettingsError::Mistakes(faults.errors)),
+        }
+    }
+
+    fn from_field(at: &Field<'_>) -> Option<Self> {
+        let mut o = at.object()?;
+        let config = Self {
+            data: data::Data::from_field(&o.field("data")),
+            rest: rest::Rest::from_field(&o.field("rest")),
+            agents: agents::Agents::from_field(&o.field("agents")),
+            auth: auth::Auth::from_field(&o.field("auth")),
+            log: log::Log::from_field(&o.field("log")),
+        };
+        o.finish();
+        Some(config)
+    }
+}
+
+fn duration(at: &Field<'_>, default: Duration, least: Duration, most: Duration) -> Duration {
+    let Some(read) = at.string().and_then(|text| at.check(settings::parse_duration(text))) else { return default };
+    if read < least || read > most {
+        at.error(format!("must be between {least:?} and {most:?}"));
+        return default;
+    }
+    read
+}
+
+fn address(at: &Field<'_>, default: SocketAddr) -> SocketAddr {
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|_| format!("{text:?} is not an address to listen on: write `0.0.0.0:8443` or `[::]:8443`"))
+    };
+    at.string().and_then(|text| at.check(parse(text))).unwrap_or(default)
+}
+
+/// Names that a listener's certificate is made for.
+fn names(at: &Field<'_>) -> Vec<String> {
+    let Some(items) = at.items() else { return default_names() };
+    if items.is_empty() {
+        at.error("must hold at least one name or address");
+    }
+    items.iter().filter_map(name).collect()
+}
+
+fn default_names() -> Vec<String> {
+    DEFAULT_NAMES.iter().map(ToString::to_string).collect()
+}
+
+fn name(at: &Field<'_>) -> Option<String> {
+    let text = at.string()?;
+    let is_name = text.len() <= 253 && text.split('.').all(|label| check_label(label).is_ok());
+    if is_name || text.parse::<std::net::IpAddr>().is_ok() {
+        return Some(text.to_owned());
+    }
+    at.error(format!("{text:?} is neither a DNS name nor an IP address"));
+    None
+}
+
+/// A controller whose certificate names nothing else is usable from its own host only.
+const DEFAULT_NAMES: &[&str] = &["localhost", "127.0.0.1", "::1"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_empty_configuration_is_complete() {
+        let config = Config::read(&json!({})).unwrap();
+        assert_eq!(config.rest.listen.port(), 8443);
+        assert_eq!(config.agents.listen.port(), 7443);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_their_place() {
+        let document = json!({
+            "data": {"directory": "", "master_key": "abc"},
+            "rest": {"listen": "nowhere", "certificate": "only.pem", "names": []},
+            "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
+            "auth": {"max_token_lifetime": "2d"},
+            "log": {"format": "xml", "filter": "a=b=c"},
+            "surprise": true,
+        });
+        let Err(SettingsError::Mistakes(faults)) = Config::read(&document) else { panic!("accepted") };
+        let mut pointers: Vec<_> = faults.iter().map(|f| f.pointer.as_str()).collect();
+        pointers.sort_unstable();
+        let expected = [
+            "/agents/heartbeat_interval",
+            "/agents/lease_ttl",
+            "/auth/max_token_lifetime",
+            "/data/directory",
+            "/data/master_key",
+            "/log/filter",
+            "/log/format",
+            "/rest/key",
+            "/rest/listen",
+            "/rest/names",
+            "/surprise",
+        ];
+        assert_eq!(pointers, expected);
+    }
+}

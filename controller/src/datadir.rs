@@ -1,0 +1,270 @@
+//! The data directory: who owns it, whether it was used before, and its keys.
+//!
+//! `controller.json` is written last on the first start; from then on everything else must be there.
+//! A first start that was killed half-way is finished by the next one.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::{clock::Clock, files, mint::Mint};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::auth::SigningKey;
+use crate::keys::master::{self, MasterKeyError, MasterKeySource};
+use crate::keys::{Envelope, EnvelopeError};
+use crate::pki::PkiError;
+use crate::pki::authority::Authority;
+use crate::store::sqlite::DATABASE_FILE;
+
+const MARKER: &str = "controller.json";
+/// Name of the file that says where the controller listens.
+pub const LISTENING: &str = "listening.json";
+const LOCK: &str = "controller.lock";
+const SIGNING_KEY: &str = "signing.key.sealed";
+const SIGNING_CONTEXT: &[u8] = b"auth/signing-key";
+const CURSOR_CONTEXT: &[u8] = b"rest/cursor-key";
+const FORMAT: u32 = 1;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// A file of it cannot be read or written.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another controller uses it.
+    #[error("{0} is in use by another controller; stop that one first")]
+    InUse(String),
+    /// It is not ours, from a newer release, or damaged.
+    #[error("cannot use {path}: {fault}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// Why.
+        fault: String,
+    },
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The certificate authority.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    id: Uuid,
+    created_at: Timestamp,
+}
+
+/// An opened data directory with its keys.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Identity of this controller; issuer of its tokens.
+    pub id: Uuid,
+    /// Seals values under the master key.
+    pub envelope: Envelope,
+    /// The certificate authority.
+    pub authority: Authority,
+    /// The key that signs tokens.
+    pub signing_key: SigningKey,
+    /// Keeps other controllers out for as long as it lives.
+    pub lock: Lock,
+}
+
+/// The lock on a data directory.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+/// Who opens the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// The one controller that serves from it; makes it on the first start.
+    Serve,
+    /// A command beside it; the directory must have been made.
+    Command,
+}
+
+impl DataDir {
+    /// Opens the directory; makes it and its keys on the first start.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; nothing that exists is ever replaced.
+    pub fn open(
+        path: &Path,
+        master: &MasterKeySource,
+        opening: Opening,
+        clock: &Clock,
+        mint: &Mint,
+    ) -> Result<Self, DataDirError> {
+        if opening == Opening::Serve {
+            files::make_dir(path).map_err(|e| file(path, e))?;
+        }
+        check_private(path)?;
+        let lock = Lock { _file: if opening == Opening::Serve { Some(lock(path)?) } else { None } };
+        let marker = read_marker(path)?;
+        let is_new = marker.is_none();
+        if is_new && path.join(DATABASE_FILE).exists() {
+            let fault = format!("it is missing although {DATABASE_FILE} is there; put it back");
+            return Err(unusable(&path.join(MARKER), fault));
+        }
+        if is_new && opening == Opening::Command {
+            let fault = "no controller was started with it yet; run `cratekube-controller serve` first".to_owned();
+            return Err(DataDirError::Unusable { path: path.display().to_string(), fault });
+        }
+        let key = master::load(master, path, is_new, mint)?;
+        let envelope = Envelope::new(&key, mint.clone()).map_err(|fault| unusable(path, fault))?;
+        let authority = Authority::load(path, is_new, &envelope, clock.clone(), mint.clone())?;
+        let signing_key = signing_key(path, is_new, &envelope)?;
+        let marker = match marker {
+            Some(marker) => marker,
+            None => write_marker(path, clock.now(), mint.id())?,
+        };
+        Ok(Self { path: path.to_owned(), id: marker.id, envelope, authority, signing_key, lock })
+    }
+
+    /// Notes where this controller listens, for commands and operators beside it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_listening(&self, rest: SocketAddr, agents: SocketAddr) -> Result<(), DataDirError> {
+        let at = self.path.join(LISTENING);
+        let note = serde_json::json!({"rest": rest, "agents": agents, "pid": std::process::id()});
+        files::write_atomic(&at, note.to_string().as_bytes()).map_err(|e| file(&at, e))
+    }
+
+    /// A key for cursors that only this controller can make, from the sealed signing key.
+    #[must_use]
+    pub fn cursor_key(&self) -> [u8; 32] {
+        let mut input = CURSOR_CONTEXT.to_vec();
+        input.extend_from_slice(&self.signing_key.pkcs8);
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input);
+        let mut key = [0; 32];
+        key.copy_from_slice(digest.as_ref());
+        key
+    }
+}
+
+fn signing_key(path: &Path, is_new: bool, envelope: &Envelope) -> Result<SigningKey, DataDirError> {
+    let at = path.join(SIGNING_KEY);
+    if let Some(sealed) = files::read_optional(&at).map_err(|e| file(&at, e))? {
+        let pkcs8 = envelope.open(SIGNING_CONTEXT, &sealed).map_err(|e: EnvelopeError| unusable(&at, e.to_string()))?;
+        return SigningKey::from_pkcs8(&pkcs8).map_err(|e| unusable(&at, e.to_string()));
+    }
+    if !is_new {
+        return Err(unusable(&at, "it is missing, and a new one would end every token; put it back".to_owned()));
+    }
+    let key = SigningKey::generate().map_err(|e| unusable(&at, e.to_string()))?;
+    files::write_atomic(&at, &envelope.seal(SIGNING_CONTEXT, &key.pkcs8)).map_err(|e| file(&at, e))?;
+    Ok(key)
+}
+
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let at = path.join(LOCK);
+    let file_handle = files::create_private(&at).map_err(|e| file(&at, e))?;
+    rustix::fs::flock(&file_handle, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| DataDirError::InUse(path.display().to_string()))?;
+    Ok(file_handle)
+}
+
+fn check_private(path: &Path) -> Result<(), DataDirError> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path).map_err(|e| file(path, e))?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(unusable(path, format!("others may look into it (mode {mode:o}); run `chmod 700` on it")))
+}
+
+fn read_marker(path: &Path) -> Result<Option<Marker>, DataDirError> {
+    let at = path.join(MARKER);
+    let Some(bytes) = files::read_optional(&at).map_err(|e| file(&at, e))? else { return Ok(None) };
+    let marker: Marker = serde_json::from_slice(&bytes).map_err(|e| unusable(&at, e.to_string()))?;
+    if marker.format > FORMAT {
+        return Err(unusable(&at, format!("it is from a newer release (format {})", marker.format)));
+    }
+    Ok(Some(marker))
+}
+
+fn write_marker(path: &Path, now: Timestamp, id: Uuid) -> Result<Marker, DataDirError> {
+    let at = path.join(MARKER);
+    let marker = Marker { format: FORMAT, id, created_at: now };
+    let bytes = serde_json::to_vec_pretty(&marker).map_err(|e| unusable(&at, e.to_string()))?;
+    files::write_atomic(&at, &bytes).map_err(|e| file(&at, e))?;
+    Ok(marker)
+}
+
+fn file(path: &Path, source: std::io::Error) -> DataDirError {
+    DataDirError::File { path: path.display().to_string(), source }
+}
+
+fn unusable(path: &Path, fault: String) -> DataDirError {
+    DataDirError::Unusable { path: path.display().to_string(), fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cratekube_common::runtime::clock;
+
+    fn open(path: &Path, opening: Opening) -> Result<DataDir, DataDirError> {
+        let clock = clock::system();
+        DataDir::open(path, &MasterKeySource::Local, opening, &clock, &Mint::system(clock.clone()))
+    }
+
+    #[test]
+    fn the_second_start_uses_what_the_first_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        assert!(matches!(open(&path, Opening::Command), Err(DataDirError::File { .. })));
+        let first = open(&path, Opening::Serve).unwrap();
+        assert!(matches!(open(&path, Opening::Serve), Err(DataDirError::InUse(_))));
+        assert!(open(&path, Opening::Command).is_ok(), "a command may look while a controller serves");
+        let (id, ca, kid) = (first.id, first.authority.fingerprint(), first.signing_key.kid.clone());
+        drop(first);
+        let second = open(&path, Opening::Serve).unwrap();
+        assert_eq!((second.id, second.authority.fingerprint(), second.signing_key.kid.clone()), (id, ca, kid));
+    }
+
+    #[test]
+    fn what_is_lost_or_unreadable_is_never_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        drop(open(&path, Opening::Serve).unwrap());
+        for name in [MARKER, SIGNING_KEY, "ca.pem", "ca.key.sealed", "master.key"] {
+            let at = path.join(name);
+            let content = std::fs::read(&at).unwrap();
+            std::fs::write(&at, b"{").unwrap();
+            assert!(open(&path, Opening::Serve).is_err(), "{name} is garbage");
+            assert_eq!(std::fs::read(&at).unwrap(), b"{", "{name} is left alone");
+            std::fs::write(&at, &content).unwrap();
+            if name != MARKER {
+                std::fs::remove_file(&at).unwrap();
+                assert!(open(&path, Opening::Serve).is_err(), "{name} is gone");
+                assert!(!at.exists(), "{name} is not made anew");
+                std::fs::write(&at, &content).unwrap();
+            }
+        }
+        assert!(open(&path, Opening::Serve).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(open(dir.path(), Opening::Serve).unwrap_err().to_string().contains("chmod 700"));
+    }
+}

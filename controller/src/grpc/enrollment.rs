@@ -1,0 +1,99 @@
+//! A join token and a key become an agent with a certificate.
+//!
+//! The other side is told no reason for a refusal: which token exists, was used or has ended is for
+//! the log and the audit.
+
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::id::AgentId;
+use cratekube_common::domain::join_token::JoinToken;
+use cratekube_common::domain::name::AgentName;
+use cratekube_common::runtime::tls::sha256_hex;
+use cratekube_proto::convert::parse;
+use cratekube_proto::status::Refusal;
+use cratekube_proto::v1;
+use cratekube_proto::v1::enrollment_server::Enrollment;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{GrpcState, peer, store_status};
+use crate::pki::issue::Issued;
+use crate::store::{CertificateFacts, EnrollAgent, EnrollRefusal, Enrolled};
+
+/// The enrolment service.
+#[derive(Debug)]
+pub struct Enroll {
+    state: GrpcState,
+}
+
+impl Enroll {
+    /// The service.
+    #[must_use]
+    pub fn new(state: GrpcState) -> Self {
+        Self { state }
+    }
+
+    async fn record(
+        &self,
+        token: &JoinToken,
+        id: AgentId,
+        name: AgentName,
+        issued: &Issued,
+        origin: String,
+    ) -> Result<Enrolled, Status> {
+        let audit = AuditEntry {
+            actor: id.to_string(),
+            origin,
+            action: "agent.enroll".into(),
+            object: name.to_string(),
+            outcome: AuditOutcome::Allowed,
+            detail: String::new(),
+            request_id: self.state.mint.id::<cratekube_common::domain::id::SessionId>().to_string(),
+        };
+        let request = EnrollAgent {
+            secret_sha256: sha256_hex(token.secret.expose().as_bytes()),
+            agent: id,
+            name,
+            certificate: CertificateFacts { serial: issued.serial.clone(), not_after: issued.not_after },
+            audit,
+            now: self.state.clock.now(),
+        };
+        self.state.store.enroll_agent(request).await.map_err(|e| store_status(&e))
+    }
+}
+
+#[async_trait]
+impl Enrollment for Enroll {
+    async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Result<Response<v1::EnrollResponse>, Status> {
+        let origin = peer::origin(&request);
+        let wire = request.into_inner();
+        let name: AgentName = parse("name", &wire.name)?;
+        let refused = || Refusal::Forbidden.status("the join token is not accepted; ask an admin for a new one");
+        let token: JoinToken = wire.join_token.parse().map_err(|_| refused())?;
+        let id: AgentId = self.state.mint.id();
+        let issued = self.state.authority.issue_agent(&wire.csr, id, &name);
+        let issued = issued.map_err(|e| Refusal::Malformed.status(e.to_string()))?;
+        match self.record(&token, id, name.clone(), &issued, origin.clone()).await? {
+            Enrolled::New => {}
+            Enrolled::Refused(EnrollRefusal::Used) => {
+                tracing::error!(alarm = true, %name, origin, "a join token was used a second time");
+                return Err(refused());
+            }
+            Enrolled::Refused(reason) => {
+                tracing::warn!(%name, origin, ?reason, "enrolment refused");
+                return Err(refused());
+            }
+        }
+        tracing::info!(agent = %id, %name, origin, version = wire.version, "agent enrolled");
+        let certificate = certificate(&self.state, &issued);
+        Ok(Response::new(v1::EnrollResponse { agent_id: id.to_string(), certificate: Some(certificate) }))
+    }
+}
+
+/// A certificate as it is sent.
+pub(super) fn certificate(state: &GrpcState, issued: &Issued) -> v1::Certificate {
+    let bundle = state.authority.trust_bundle();
+    v1::Certificate {
+        chain: vec![issued.certificate.to_vec(), state.authority.certificate().to_vec()],
+        trust_bundle: bundle.iter().map(|root| root.to_vec()).collect(),
+        not_after_ms: issued.not_after.as_millis(),
+    }
+}

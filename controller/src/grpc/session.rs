@@ -1,0 +1,187 @@
+//! One agent's live connection: messages in, orders out, in one task.
+
+use std::time::Duration;
+
+use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::id::{AttemptId, SessionId};
+use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::run::{HeldRun, RunVerdict};
+use cratekube_proto::convert::{agent::volumes, parse, present, time};
+use cratekube_proto::status::Refusal;
+use cratekube_proto::v1;
+use cratekube_proto::v1::agent_message::Message as Up;
+use cratekube_proto::v1::controller_message::Message as Down;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::peer::Caller;
+use super::{GrpcState, store_status};
+use crate::service::conversation::{Connected, Greeting, Heartbeat, Order};
+
+/// The first message must come within this time.
+const HELLO: Duration = Duration::from_secs(10);
+/// More runs than an agent can hold.
+const MAX_RUNS: usize = 10_000;
+/// Messages on their way to one agent.
+const OUTBOUND: usize = 64;
+
+type Outbound = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
+
+/// Opens a session; what the agent is told comes out of the stream.
+pub fn open(
+    state: GrpcState,
+    caller: Caller,
+    inbound: Streaming<v1::AgentMessage>,
+) -> ReceiverStream<Result<v1::ControllerMessage, Status>> {
+    let (outbound, stream) = mpsc::channel(OUTBOUND);
+    tokio::spawn(async move {
+        let agent = caller.agent.id;
+        if let Err(status) = converse(&state, &caller, inbound, &outbound).await {
+            tracing::info!(%agent, code = ?status.code(), message = status.message(), "session ended");
+            let _peer_may_be_gone = outbound.send(Err(status)).await;
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+async fn converse(
+    state: &GrpcState,
+    caller: &Caller,
+    mut inbound: Streaming<v1::AgentMessage>,
+    outbound: &Outbound,
+) -> Result<(), Status> {
+    let first = tokio::time::timeout(HELLO, inbound.next()).await;
+    let first = first.map_err(|_| Refusal::Malformed.status("no hello within 10 s"))?;
+    let hello = match first.transpose()?.and_then(|message| message.message) {
+        Some(Up::Hello(hello)) => hello,
+        _ => return Err(Refusal::Malformed.status("the first message must be hello")),
+    };
+    let greeting = greeting(hello, caller.address.clone())?;
+    tracing::info!(
+        agent = %caller.agent.id, name = %caller.agent.name, address = caller.address,
+        version = greeting.facts.version, runs = greeting.runs.len(), "agent connected"
+    );
+    let connected = state.dispatch.connect(&caller.agent, greeting).await.map_err(|e| store_status(&e))?;
+    let session = connected.session;
+    let ended = serve(state, caller, inbound, outbound, connected).await;
+    state.dispatch.disconnect(caller.agent.id, session);
+    ended
+}
+
+async fn serve(
+    state: &GrpcState,
+    caller: &Caller,
+    mut inbound: Streaming<v1::AgentMessage>,
+    outbound: &Outbound,
+    mut connected: Connected,
+) -> Result<(), Status> {
+    let welcome = v1::Welcome {
+        session: connected.session.to_string(),
+        lease_ttl_ms: millis(state.dispatch.lease_ttl()),
+        heartbeat_interval_ms: millis(state.heartbeat_interval),
+        now_ms: state.clock.now().as_millis(),
+        verdicts: verdicts(&connected.verdicts),
+    };
+    tell(outbound, Down::Welcome(welcome)).await?;
+    loop {
+        tokio::select! {
+            biased;
+            // What is to be told goes out before the session ends.
+            order = connected.orders.recv() => match order {
+                Some(order) => tell(outbound, down(state, order)).await?,
+                None => return Ok(()),
+            },
+            () = connected.end.cancelled() => {
+                return Err(Refusal::Unavailable.status("the session is superseded or late; connect again"));
+            }
+            () = state.shutdown.soft.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
+            message = inbound.next() => match message.transpose()? {
+                Some(message) => hear(state, caller, connected.session, message).await?,
+                None => return Ok(()),
+            },
+        }
+        if state.clock.now() > caller.not_after {
+            return Err(Refusal::Unauthenticated.status("the client certificate has ended"));
+        }
+    }
+}
+
+async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v1::AgentMessage) -> Result<(), Status> {
+    let (agent, dispatch) = (caller.agent.id, &state.dispatch);
+    let done = match present("message", message.message)? {
+        Up::Hello(_) => return Err(Refusal::Malformed.status("hello comes once")),
+        Up::Ready(ready) => {
+            dispatch.ready(agent, session, ready.slots).await;
+            Ok(())
+        }
+        Up::Heartbeat(beat) => dispatch.heartbeat(agent, session, heartbeat(beat)?).await,
+        Up::Started(run) => {
+            let attempt = parse("attempt", &run.attempt)?;
+            dispatch.started(agent, attempt, Fence(run.fence), time(run.started_ms)).await
+        }
+        Up::Progress(run) => {
+            let progress = Progress { phase: phase(run.phase)?, step: run.step, steps: run.steps };
+            dispatch.progress(agent, parse("attempt", &run.attempt)?, Fence(run.fence), progress).await
+        }
+        Up::Report(report) => dispatch.report(agent, report.try_into()?).await,
+        Up::Decline(run) => {
+            let reason = run.reason.chars().take(1_000).collect();
+            dispatch.declined(agent, parse("attempt", &run.attempt)?, Fence(run.fence), reason).await
+        }
+    };
+    done.map_err(|e| store_status(&e))
+}
+
+fn down(state: &GrpcState, order: Order) -> Down {
+    match order {
+        Order::Assign(assignment) => Down::Assignment((*assignment).into()),
+        Order::Recorded(attempt) => Down::ReportRecorded(v1::ReportRecorded { attempt: attempt.to_string() }),
+        Order::Verdicts(list) => {
+            let now_ms = state.clock.now().as_millis();
+            Down::LeaseVerdicts(v1::LeaseVerdicts { verdicts: verdicts(&list), now_ms })
+        }
+    }
+}
+
+async fn tell(outbound: &Outbound, message: Down) -> Result<(), Status> {
+    let message = v1::ControllerMessage { message: Some(message) };
+    outbound.send(Ok(message)).await.map_err(|_| Refusal::Unavailable.status("the agent is gone"))
+}
+
+fn greeting(hello: v1::Hello, address: String) -> Result<Greeting, Status> {
+    if hello.runs.len() > MAX_RUNS {
+        return Err(Refusal::Exhausted.status("too many runs"));
+    }
+    let runs = hello.runs.into_iter().map(TryInto::try_into).collect::<Result<Vec<HeldRun>, _>>()?;
+    Ok(Greeting { facts: present("facts", hello.facts)?.try_into()?, runs, agent_now: time(hello.now_ms), address })
+}
+
+fn heartbeat(beat: v1::Heartbeat) -> Result<Heartbeat, Status> {
+    if beat.attempts.len() > MAX_RUNS {
+        return Err(Refusal::Exhausted.status("too many attempts"));
+    }
+    let attempts = beat.attempts.iter().map(|id| parse("attempts", id)).collect::<Result<_, _>>()?;
+    let load = if beat.load.is_finite() { beat.load } else { 0.0 };
+    Ok(Heartbeat { agent_now: time(beat.now_ms), volumes: volumes(beat.volumes)?, attempts, load })
+}
+
+fn phase(text: String) -> Result<String, Status> {
+    if text.len() <= 200 && !text.chars().any(char::is_control) {
+        return Ok(text);
+    }
+    Err(Refusal::Malformed.status("phase is too long or has control characters"))
+}
+
+fn verdicts(list: &[(AttemptId, RunVerdict)]) -> Vec<v1::Verdict> {
+    let wire = |(attempt, verdict): &(AttemptId, RunVerdict)| v1::Verdict {
+        attempt: attempt.to_string(),
+        kind: v1::VerdictKind::from(*verdict).into(),
+    };
+    list.iter().map(wire).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,191 @@
+//! The certificate authority: made on the first start, used ever after.
+//!
+//! `ca.pem` is public; `ca.key.sealed` is the private key under the master key. The trust bundle is a
+//! list from the start, so that a second authority can be trusted during a later rotation.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::{clock::Clock, files, mint::Mint, tls};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls_pki_types::CertificateDer;
+
+use super::PkiError;
+use crate::keys::Envelope;
+
+const CERTIFICATE: &str = "ca.pem";
+const KEY: &str = "ca.key.sealed";
+const CONTEXT: &[u8] = b"pki/ca";
+/// Life of the authority: it must outlive every cluster's own (ten years in RKE) to be a non-event.
+const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+/// Certificates begin a little in the past, for clocks that are behind.
+pub(super) const BACKDATE: Duration = Duration::from_secs(5 * 60);
+
+/// The certificate authority.
+pub struct Authority {
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pem: String,
+    pub(super) clock: Clock,
+    pub(super) mint: Mint,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// Loads the authority, or makes it when the data directory is new and has none.
+    ///
+    /// # Errors
+    /// [`PkiError::Unusable`] when it should be there and cannot be read: it is never made anew.
+    pub fn load(data: &Path, is_new: bool, envelope: &Envelope, clock: Clock, mint: Mint) -> Result<Self, PkiError> {
+        let read = |name: &str| {
+            let path = data.join(name);
+            let file = |source| PkiError::File { path: path.display().to_string(), source };
+            files::read_optional(&path).map_err(file)
+        };
+        match (read(CERTIFICATE)?, read(KEY)?) {
+            (Some(pem), Some(sealed)) => Self::open(data, &pem, &sealed, envelope, clock, mint),
+            // A first start that was killed between its two files left the key only.
+            (None, _) if is_new => Self::make(data, envelope, clock, mint),
+            (None, _) => Err(unusable(data, CERTIFICATE, "it is missing")),
+            (Some(_), None) => Err(unusable(data, KEY, "it is missing")),
+        }
+    }
+
+    fn open(
+        data: &Path,
+        pem: &[u8],
+        sealed: &[u8],
+        envelope: &Envelope,
+        clock: Clock,
+        mint: Mint,
+    ) -> Result<Self, PkiError> {
+        let key = envelope.open(CONTEXT, sealed).map_err(|e| unusable(data, KEY, &e.to_string()))?;
+        let key = std::str::from_utf8(&key).map_err(|e| unusable(data, KEY, &e.to_string()))?;
+        let key = KeyPair::from_pem(key).map_err(|e| unusable(data, KEY, &e.to_string()))?;
+        let certificates = tls::certificates(pem).map_err(|e| unusable(data, CERTIFICATE, &e))?;
+        let certificate = certificates.into_iter().next().ok_or_else(|| unusable(data, CERTIFICATE, "it is empty"))?;
+        check_pair(&certificate, &key).map_err(|e| unusable(data, CERTIFICATE, &e))?;
+        let issuer =
+            Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(data, CERTIFICATE, &e.to_string()))?;
+        let pem = String::from_utf8_lossy(pem).into_owned();
+        Ok(Self { issuer, certificate, pem, clock, mint })
+    }
+
+    fn make(data: &Path, envelope: &Envelope, clock: Clock, mint: Mint) -> Result<Self, PkiError> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let now = clock.now();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "CrateKube Cluster Management CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(serial(&mint));
+        (params.not_before, params.not_after) = validity(now, LIFE);
+        let certificate = params.self_signed(&key)?;
+        let write = |name: &str, content: &[u8]| {
+            let path = data.join(name);
+            let file = |source| PkiError::File { path: path.display().to_string(), source };
+            files::write_atomic(&path, content).map_err(file)
+        };
+        write(KEY, &envelope.seal(CONTEXT, key.serialize_pem().as_bytes()))?;
+        write(CERTIFICATE, certificate.pem().as_bytes())?;
+        let pem = certificate.pem();
+        let certificate = certificate.der().clone();
+        Ok(Self { issuer: Issuer::new(params, key), certificate, pem, clock, mint })
+    }
+
+    /// The authority's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The authority's certificate as PEM.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Certificates that agents and controllers trust.
+    #[must_use]
+    pub fn trust_bundle(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.certificate.clone()]
+    }
+
+    /// SHA-256 of the certificate (DER), lower-case hex: what join tokens carry.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        tls::fingerprint(&self.certificate)
+    }
+}
+
+fn check_pair(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|e| e.to_string())?;
+    if parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw() {
+        return Ok(());
+    }
+    Err(format!("it does not belong to the key in {KEY}"))
+}
+
+fn unusable(data: &Path, name: &str, fault: &str) -> PkiError {
+    PkiError::Unusable { path: data.join(name).display().to_string(), fault: fault.to_owned() }
+}
+
+pub(super) fn serial(mint: &Mint) -> rcgen::SerialNumber {
+    let mut bytes = [0; 16];
+    mint.fill(&mut bytes);
+    // Positive and without leading zero, as RFC 5280 asks.
+    bytes[0] = (bytes[0] & 0x7f) | 0x40;
+    rcgen::SerialNumber::from_slice(&bytes)
+}
+
+pub(super) fn validity(now: Timestamp, life: Duration) -> (time::OffsetDateTime, time::OffsetDateTime) {
+    let at = |ts: Timestamp| {
+        let seconds = ts.as_millis().div_euclid(1_000);
+        time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+    };
+    let backdate_ms = i64::try_from(BACKDATE.as_millis()).unwrap_or(0);
+    (at(Timestamp::from_millis(now.as_millis() - backdate_ms)), at(now.after(life)))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use cratekube_common::runtime::clock;
+    use zeroize::Zeroizing;
+
+    pub(in crate::pki) fn envelope(byte: u8) -> Envelope {
+        Envelope::new(&Zeroizing::new(vec![byte; 32]), Mint::system(clock::system())).unwrap()
+    }
+
+    pub(in crate::pki) fn load(data: &Path, is_new: bool, byte: u8) -> Result<Authority, PkiError> {
+        let clock = clock::system();
+        Authority::load(data, is_new, &envelope(byte), clock.clone(), Mint::system(clock))
+    }
+
+    #[test]
+    fn hostile_row_40_the_authority_is_made_once_and_never_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = load(dir.path(), true, 1).unwrap().fingerprint();
+        assert_eq!(load(dir.path(), false, 1).unwrap().fingerprint(), first);
+        assert!(load(dir.path(), false, 2).unwrap_err().to_string().contains("another master key"));
+        for name in [CERTIFICATE, KEY] {
+            let path = dir.path().join(name);
+            let content = std::fs::read(&path).unwrap();
+            for broken in [&b""[..], &content[..content.len() / 2], b"garbage"] {
+                std::fs::write(&path, broken).unwrap();
+                assert!(load(dir.path(), false, 1).is_err());
+                assert_eq!(std::fs::read(&path).unwrap(), broken, "nothing is overwritten");
+            }
+            std::fs::remove_file(&path).unwrap();
+            assert!(load(dir.path(), false, 1).is_err());
+            std::fs::write(&path, content).unwrap();
+        }
+        assert_eq!(load(dir.path(), false, 1).unwrap().fingerprint(), first);
+    }
+}

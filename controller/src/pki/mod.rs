@@ -1,0 +1,41 @@
+//! The controller's own certificate authority: [`authority`] keeps it, [`issue`] makes certificates.
+//!
+//! Revocation is a matter of the store, checked on every call; there are no lists to distribute.
+
+pub mod authority;
+pub mod issue;
+
+/// A fault of the certificate authority.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file of it cannot be read or written.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What it holds cannot be used.
+    #[error(
+        "cannot use {path}: {fault}; it is never made anew, because every agent trusts it: put the right file back"
+    )]
+    Unusable {
+        /// The file.
+        path: String,
+        /// Why.
+        fault: String,
+    },
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(String),
+    /// A certificate request is not acceptable.
+    #[error("the certificate request is not acceptable: {0}")]
+    Request(String),
+}
+
+impl From<rcgen::Error> for PkiError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Make(error.to_string())
+    }
+}

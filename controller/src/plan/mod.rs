@@ -1,0 +1,9 @@
+//! Pure decisions: what follows from a report, who may have which task, why something waits.
+//!
+//! No clock, no store, no network: values in, a value out that names every step. The store applies
+//! what is decided here inside the transaction that read the values.
+
+pub mod assignment;
+pub mod evidence;
+pub mod reconcile;
+pub mod settle;

@@ -1,0 +1,255 @@
+//! What follows from the end of a run: the step of every life-cycle, in one value.
+//!
+//! Success is verified, not believed: a report that contradicts what is on record ends the operation
+//! as failed with the class `state`, whatever it says itself. A cancel that came too late does not
+//! undo what is done.
+
+use cratekube_common::domain::attempt::AttemptEvent;
+use cratekube_common::domain::cluster::{ClusterEvent, Condition};
+use cratekube_common::domain::failure::{Failure, FailureClass};
+use cratekube_common::domain::generation::KnownState;
+use cratekube_common::domain::id::{ClusterId, TaskId};
+use cratekube_common::domain::operation::{OperationEvent, OperationState};
+use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::domain::task::{TaskEvent, TaskKind};
+
+use super::evidence::{self, Finding, StateRecord};
+
+/// Said of everything that a stand-in for `rke` did.
+const REHEARSAL: &str = "Nothing real was built: the agent's `rke` is a rehearsal.";
+/// Conditions kept on a cluster: as many as anybody reads.
+const MAX_CONDITIONS: usize = 50;
+
+/// What is read before a run is settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunView {
+    /// Where the operation is.
+    pub operation: OperationState,
+    /// What the task does.
+    pub kind: TaskKind,
+    /// The operation's tasks that wait for this one, in order.
+    pub pending: Vec<TaskId>,
+    /// Attempts of this task so far, this one included.
+    pub attempts: u32,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What is known about it now.
+    pub conditions: Vec<Condition>,
+    /// What is on record of its state.
+    pub record: StateRecord,
+}
+
+/// When a failed run is tried again without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts of one task, at most; 1 means never again.
+    pub attempts: u32,
+}
+
+impl RetryPolicy {
+    /// Whatever failed stays failed until someone asks again.
+    pub const NEVER: Self = Self { attempts: 1 };
+
+    fn allows(self, view: &RunView, failure: &Failure) -> bool {
+        let asked_to_stop = view.operation == OperationState::Cancelling;
+        failure.class == FailureClass::Interrupted
+            && failure.retryable
+            && !asked_to_stop
+            && view.attempts < self.attempts
+    }
+}
+
+/// Every step that follows from the end of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The attempt's step.
+    pub attempt: AttemptEvent,
+    /// The task's step.
+    pub task: TaskEvent,
+    /// The operation's step; none while tasks remain, or when it is over already.
+    pub operation: Option<OperationEvent>,
+    /// The cluster's step.
+    pub cluster: Option<ClusterEvent>,
+    /// Why the run failed.
+    pub failure: Option<Failure>,
+    /// To be added to the operation's warnings.
+    pub warnings: Vec<String>,
+    /// What is known about the cluster from now on.
+    pub conditions: Vec<Condition>,
+    /// True when the generation goes into the history.
+    pub record_generation: bool,
+    /// The cluster's state that is known from now on, when that changes.
+    pub known: Option<KnownState>,
+    /// The task that may be leased next.
+    pub release: Option<TaskId>,
+    /// Tasks that will never run.
+    pub drop: Vec<TaskId>,
+}
+
+/// How a run ended, after comparing what it says with what is known.
+enum End {
+    Done,
+    Cancelled(Failure),
+    Failed(Failure),
+}
+
+/// Decides what follows from a report.
+#[must_use]
+pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settlement {
+    let finding = evidence::weigh(view.cluster, report.generation.as_ref(), &view.record);
+    let end = judge(view, report, &finding);
+    let mut settlement = steps(view, end, policy);
+    if view.kind == TaskKind::Remove {
+        settlement.warnings.extend(finding.contradiction);
+    }
+    settlement.warnings.extend(report.warnings.iter().cloned());
+    if is_rehearsal(report) {
+        settlement.warnings.push(REHEARSAL.into());
+    }
+    settlement.conditions = conditions(view, report);
+    settlement.record_generation = finding.record;
+    settlement.known = finding.adopt;
+    settlement
+}
+
+fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
+    let provision = view.kind == TaskKind::Provision;
+    if let Some(words) = finding.contradiction.as_ref().filter(|_| provision) {
+        let said = match &report.outcome {
+            RunOutcome::Succeeded => "the run succeeded".to_owned(),
+            RunOutcome::Failed(failure) | RunOutcome::Refused(failure) => {
+                format!("the run ended with: {}", failure.message)
+            }
+        };
+        return End::Failed(evidence::state_failure(format!("{words}; {said}")));
+    }
+    match &report.outcome {
+        RunOutcome::Succeeded if provision => match evidence::missing_state(report.generation.as_ref()) {
+            Some(words) => End::Failed(evidence::state_failure(format!("the run says it succeeded, but {words}"))),
+            None => End::Done,
+        },
+        RunOutcome::Succeeded => End::Done,
+        RunOutcome::Failed(failure) | RunOutcome::Refused(failure) if failure.class == FailureClass::Cancelled => {
+            End::Cancelled(failure.clone())
+        }
+        RunOutcome::Failed(failure) | RunOutcome::Refused(failure) => End::Failed(failure.clone()),
+    }
+}
+
+fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
+    let over = view.operation.is_terminal();
+    let stopping = view.operation == OperationState::Cancelling;
+    let live = |event: OperationEvent| (!over).then_some(event);
+    let mut s = Settlement {
+        attempt: AttemptEvent::Exited,
+        task: TaskEvent::Failed,
+        operation: None,
+        cluster: None,
+        failure: None,
+        warnings: Vec::new(),
+        conditions: Vec::new(),
+        record_generation: false,
+        known: None,
+        release: None,
+        drop: view.pending.clone(),
+    };
+    match end {
+        End::Done if view.pending.is_empty() => {
+            s.task = TaskEvent::Succeeded;
+            s.operation = live(OperationEvent::Succeeded);
+            s.cluster = Some(match view.kind {
+                TaskKind::Provision => ClusterEvent::Verified,
+                TaskKind::Remove => ClusterEvent::Removed,
+            });
+        }
+        End::Done if stopping || over => {
+            s.task = TaskEvent::Succeeded;
+            s.operation = live(OperationEvent::Cancelled);
+            s.failure = Some(cancelled());
+            s.cluster = Some(ClusterEvent::Failed);
+        }
+        End::Done => {
+            s.task = TaskEvent::Succeeded;
+            s.drop.clear();
+            s.release = view.pending.first().copied();
+        }
+        End::Failed(failure) if !over && policy.allows(view, &failure) => {
+            s.task = TaskEvent::Requeued;
+            s.operation = Some(OperationEvent::Requeued);
+            s.failure = Some(failure);
+            s.drop.clear();
+        }
+        End::Failed(failure) => {
+            s.operation = live(OperationEvent::Failed);
+            s.cluster = Some(ClusterEvent::Failed);
+            s.failure = Some(failure);
+        }
+        End::Cancelled(failure) => {
+            s.attempt = AttemptEvent::Cancelled;
+            s.task = TaskEvent::Cancelled;
+            s.operation = live(OperationEvent::Cancelled);
+            s.cluster = Some(ClusterEvent::Failed);
+            s.failure = Some(failure);
+        }
+    }
+    // An operation that is over has no say in its cluster any more.
+    s.cluster = s.cluster.filter(|_| !over);
+    s
+}
+
+/// What follows when an attempt never started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Release {
+    /// The task's step.
+    pub task: TaskEvent,
+    /// The operation's step.
+    pub operation: OperationEvent,
+    /// The cluster's step.
+    pub cluster: Option<ClusterEvent>,
+    /// Why it ended, when it did.
+    pub failure: Option<Failure>,
+}
+
+/// Decides what becomes of a task whose attempt never started.
+#[must_use]
+pub fn release(operation: OperationState) -> Release {
+    if operation == OperationState::Cancelling {
+        return Release {
+            task: TaskEvent::Cancelled,
+            operation: OperationEvent::Cancelled,
+            cluster: Some(ClusterEvent::Failed),
+            failure: Some(cancelled()),
+        };
+    }
+    Release { task: TaskEvent::Requeued, operation: OperationEvent::Requeued, cluster: None, failure: None }
+}
+
+fn cancelled() -> Failure {
+    Failure {
+        class: FailureClass::Cancelled,
+        message: "It was cancelled on request.".into(),
+        line: None,
+        retryable: true,
+        remedy: "Ask for it again, or remove the cluster.".into(),
+    }
+}
+
+fn is_rehearsal(report: &RunReport) -> bool {
+    report.rke.as_ref().is_some_and(|rke| rke.rehearsal)
+}
+
+fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
+    let mut conditions: Vec<Condition> = match &report.rke {
+        // Nothing ran: what was rehearsed before still is.
+        None => view.conditions.iter().filter(|c| c.kind == "rehearsal").cloned().collect(),
+        Some(rke) if rke.rehearsal => vec![Condition { kind: "rehearsal".into(), message: REHEARSAL.into() }],
+        Some(_) => Vec::new(),
+    };
+    let warnings = report.warnings.iter().map(|w| Condition { kind: "warning".into(), message: w.clone() });
+    conditions.extend(warnings);
+    conditions.truncate(MAX_CONDITIONS);
+    conditions
+}
+
+#[cfg(test)]
+mod tests;

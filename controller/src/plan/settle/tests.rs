@@ -1,0 +1,220 @@
+//! Every end of a run, and the rule that no report can get stuck.
+
+use cratekube_common::domain::attempt::{self, AttemptState, Fence};
+use cratekube_common::domain::cluster::{self, ClusterPhase};
+use cratekube_common::domain::generation::{Manifest, SealedFile};
+use cratekube_common::domain::id::{AttemptId, OperationId};
+use cratekube_common::domain::operation;
+use cratekube_common::domain::run::RkeBinary;
+use cratekube_common::domain::task::{self, TaskState};
+use cratekube_common::domain::time::Timestamp;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(1));
+const ATTEMPT: AttemptId = AttemptId(Uuid::from_u128(2));
+
+fn view(kind: TaskKind) -> RunView {
+    RunView {
+        operation: OperationState::Running,
+        kind,
+        pending: Vec::new(),
+        attempts: 1,
+        cluster: CLUSTER,
+        conditions: Vec::new(),
+        record: StateRecord::default(),
+    }
+}
+
+fn manifest(number: u64, ca: &str) -> Manifest {
+    Manifest {
+        number,
+        cluster: CLUSTER,
+        operation: OperationId(Uuid::from_u128(3)),
+        attempt: ATTEMPT,
+        fence: Fence(1),
+        sealed_at: Timestamp::from_millis(1),
+        ca_sha256: Some(ca.into()),
+        good: true,
+        fault: None,
+        files: vec![SealedFile { name: "cluster.rkestate".into(), bytes: 3, sha256: "5a".into() }],
+    }
+}
+
+fn failure(class: FailureClass) -> Failure {
+    Failure { class, message: "no".into(), line: None, retryable: true, remedy: "again".into() }
+}
+
+fn report(outcome: RunOutcome, generation: Option<Manifest>) -> RunReport {
+    RunReport {
+        attempt: ATTEMPT,
+        fence: Fence(1),
+        outcome,
+        exit: None,
+        started_at: None,
+        ended_at: Timestamp::from_millis(2),
+        generation,
+        rke: Some(RkeBinary { version: "1.8".into(), sha256: "00".into(), rehearsal: false }),
+        warnings: Vec::new(),
+        output_bytes: 0,
+    }
+}
+
+fn decide(view: &RunView, report: &RunReport) -> Settlement {
+    settle(view, report, RetryPolicy::NEVER)
+}
+
+#[test]
+fn a_verified_provision_makes_the_cluster_ready() {
+    let s = decide(&view(TaskKind::Provision), &report(RunOutcome::Succeeded, Some(manifest(1, "ca"))));
+    assert_eq!((s.operation, s.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Verified)));
+    assert_eq!(s.known.unwrap().generation, 1);
+    assert!(s.record_generation && s.failure.is_none());
+}
+
+#[test]
+fn success_without_usable_state_is_a_failure_of_the_state() {
+    let torn = Manifest { good: false, fault: Some("cut off".into()), ..manifest(1, "ca") };
+    for generation in [None, Some(torn)] {
+        let s = decide(&view(TaskKind::Provision), &report(RunOutcome::Succeeded, generation));
+        assert_eq!((s.operation, s.cluster), (Some(OperationEvent::Failed), Some(ClusterEvent::Failed)));
+        assert_eq!(s.failure.unwrap().class, FailureClass::State);
+    }
+}
+
+#[test]
+fn hostile_row_60_a_changed_ca_fails_the_operation_and_keeps_the_record() {
+    let mut view = view(TaskKind::Provision);
+    view.record = StateRecord { newest: Some(1), same_number: None, ca_sha256: Some("ca".into()) };
+    let s = decide(&view, &report(RunOutcome::Succeeded, Some(manifest(2, "evil"))));
+    assert_eq!(s.failure.as_ref().unwrap().class, FailureClass::State);
+    assert!(!s.failure.unwrap().retryable);
+    assert!(s.known.is_none() && s.record_generation);
+}
+
+#[test]
+fn hostile_row_59_an_older_generation_fails_even_a_failed_run_as_state() {
+    let mut view = view(TaskKind::Provision);
+    view.record = StateRecord { newest: Some(7), same_number: None, ca_sha256: Some("ca".into()) };
+    let s = decide(&view, &report(RunOutcome::Failed(failure(FailureClass::Unreachable)), Some(manifest(7, "ca"))));
+    let failed = s.failure.unwrap();
+    assert_eq!(failed.class, FailureClass::State);
+    assert!(failed.message.contains("state_regressed"), "{}", failed.message);
+    assert!(!s.record_generation);
+}
+
+#[test]
+fn a_removal_that_was_verified_removes_and_one_that_failed_does_not() {
+    let done = decide(&view(TaskKind::Remove), &report(RunOutcome::Succeeded, None));
+    assert_eq!(done.cluster, Some(ClusterEvent::Removed));
+    let failed = decide(&view(TaskKind::Remove), &report(RunOutcome::Failed(failure(FailureClass::Unreachable)), None));
+    assert_eq!((failed.operation, failed.cluster), (Some(OperationEvent::Failed), Some(ClusterEvent::Failed)));
+}
+
+#[test]
+fn a_run_that_was_refused_exited_without_having_run() {
+    let s = decide(&view(TaskKind::Provision), &report(RunOutcome::Refused(failure(FailureClass::State)), None));
+    assert_eq!((s.attempt, s.task), (AttemptEvent::Exited, TaskEvent::Failed));
+    assert_eq!(s.operation, Some(OperationEvent::Failed));
+}
+
+#[test]
+fn a_cancelled_run_cancels_and_a_cancel_that_came_too_late_does_not() {
+    let mut view = view(TaskKind::Provision);
+    view.operation = OperationState::Cancelling;
+    let s = decide(&view, &report(RunOutcome::Failed(failure(FailureClass::Cancelled)), None));
+    assert_eq!((s.attempt, s.operation), (AttemptEvent::Cancelled, Some(OperationEvent::Cancelled)));
+    assert_eq!(s.cluster, Some(ClusterEvent::Failed));
+    let late = decide(&view, &report(RunOutcome::Succeeded, Some(manifest(1, "ca"))));
+    assert_eq!(late.operation, Some(OperationEvent::Succeeded));
+}
+
+#[test]
+fn an_interrupted_run_fails_until_a_policy_allows_another() {
+    let interrupted = report(RunOutcome::Failed(failure(FailureClass::Interrupted)), None);
+    let s = decide(&view(TaskKind::Provision), &interrupted);
+    assert_eq!(s.operation, Some(OperationEvent::Failed));
+    assert!(s.failure.unwrap().retryable);
+    let again = settle(&view(TaskKind::Provision), &interrupted, RetryPolicy { attempts: 2 });
+    assert_eq!((again.task, again.operation), (TaskEvent::Requeued, Some(OperationEvent::Requeued)));
+    assert_eq!(again.cluster, None);
+}
+
+#[test]
+fn a_task_that_is_done_releases_the_next_and_one_that_failed_drops_the_rest() {
+    let next = [TaskId(Uuid::from_u128(8)), TaskId(Uuid::from_u128(9))];
+    let view = RunView { pending: next.to_vec(), ..view(TaskKind::Provision) };
+    let done = decide(&view, &report(RunOutcome::Succeeded, Some(manifest(1, "ca"))));
+    assert_eq!((done.release, done.operation, done.cluster), (Some(next[0]), None, None));
+    assert!(done.drop.is_empty());
+    let failed = decide(&view, &report(RunOutcome::Failed(failure(FailureClass::Etcd)), None));
+    assert_eq!((failed.release, failed.drop), (None, next.to_vec()));
+}
+
+#[test]
+fn warnings_and_rehearsals_are_said_on_operation_and_cluster() {
+    let mut report = report(RunOutcome::Succeeded, Some(manifest(1, "ca")));
+    report.warnings = vec!["host b was skipped".into()];
+    report.rke.as_mut().unwrap().rehearsal = true;
+    let s = decide(&view(TaskKind::Provision), &report);
+    let kinds: Vec<&str> = s.conditions.iter().map(|c| c.kind.as_str()).collect();
+    assert_eq!(kinds, ["rehearsal", "warning"]);
+    assert_eq!(s.warnings.len(), 2);
+}
+
+/// Phases that a cluster can be in while a task of this kind runs on it.
+fn phase(kind: TaskKind) -> ClusterPhase {
+    match kind {
+        TaskKind::Provision => ClusterPhase::Provisioning,
+        TaskKind::Remove => ClusterPhase::Removing,
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_settlement_is_a_legal_step_of_every_life_cycle(
+        kind in 0usize..2,
+        operation in 0usize..6,
+        state in 0usize..3,
+        outcome in 0usize..3,
+        class in 0usize..FailureClass::ALL.len(),
+        generation in prop::option::of(0u64..5),
+        newest in prop::option::of(0u64..5),
+        pending in 0u128..3,
+        attempts in 1u32..4,
+        policy in 1u32..4,
+    ) {
+        let operation = OperationState::ALL[operation];
+        prop_assume!(operation != OperationState::Queued, "an attempt that locks keeps its operation running");
+        let kind = TaskKind::ALL[kind];
+        let view = RunView {
+            operation,
+            pending: (0..pending).map(|n| TaskId(Uuid::from_u128(n))).collect(),
+            attempts,
+            record: StateRecord { newest, same_number: None, ca_sha256: newest.map(|_| "ca".into()) },
+            ..view(kind)
+        };
+        let failure = failure(FailureClass::ALL[class]);
+        let outcome = match outcome {
+            0 => RunOutcome::Succeeded,
+            1 => RunOutcome::Failed(failure),
+            _ => RunOutcome::Refused(failure),
+        };
+        let report = report(outcome, generation.map(|n| manifest(n, "ca")));
+        let s = settle(&view, &report, RetryPolicy { attempts: policy });
+        let attempt = attempt::transition(attempt::LOCKING[state], s.attempt);
+        prop_assert!(attempt.as_ref().is_ok_and(|a: &AttemptState| !a.locks()), "{:?}", attempt);
+        prop_assert!(task::transition(TaskState::Running, s.task).is_ok());
+        if let Some(event) = s.operation {
+            prop_assert!(operation::transition(operation, event).is_ok(), "{operation} {event:?}");
+        }
+        if let Some(event) = s.cluster {
+            prop_assert!(cluster::transition(phase(kind), event).is_ok(), "{event:?}");
+        }
+        for dropped in &s.drop {
+            prop_assert!(Some(*dropped) != s.release);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Background loops: idempotent passes that take no input, run by a timer, one after the other.
+//!
+//! Each pass could be run at any time, any number of times; what it did last is logged when it did
+//! something or failed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cratekube_common::runtime::clock::Clock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::service::dispatch::Dispatch;
+use crate::store::{Store, StoreError};
+
+/// How often forgotten things are thrown away.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+/// Runs all passes until told to stop.
+pub fn start(
+    tasks: &TaskTracker,
+    store: Arc<dyn Store>,
+    dispatch: Arc<Dispatch>,
+    clock: Clock,
+    stop: &CancellationToken,
+) {
+    // Late leases are noticed within a quarter of their length.
+    let every = dispatch.lease_ttl() / 4;
+    tasks.spawn(drive("leases", every, stop.clone(), move || {
+        let dispatch = Arc::clone(&dispatch);
+        async move { dispatch.lose_late().await.map(|()| 0) }
+    }));
+    tasks.spawn(drive("purge", PURGE_EVERY, stop.clone(), move || {
+        let (store, now) = (Arc::clone(&store), clock.now());
+        async move { store.purge_expired(now).await }
+    }));
+}
+
+async fn drive<F>(name: &'static str, every: Duration, stop: CancellationToken, mut pass: impl FnMut() -> F)
+where
+    F: Future<Output = Result<u64, StoreError>>,
+{
+    let mut timer = tokio::time::interval(every);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(timer.tick()).await.is_some() {
+        match pass().await {
+            Ok(0) => {}
+            Ok(changed) => tracing::debug!(pass = name, changed, "background pass"),
+            Err(error) => tracing::error!(pass = name, %error, "background pass failed; it will run again"),
+        }
+    }
+}

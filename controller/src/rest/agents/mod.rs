@@ -1,0 +1,4 @@
+//! `/v1/admin/agents`.
+
+pub(super) mod list;
+pub(super) mod show;

@@ -1,0 +1,174 @@
+//! What every request gets and every answer has: an id, a place, a deadline, a log line; problem
+//! documents for all that went wrong, the security headers, and an audit entry for a refusal.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::runtime::mint::Mint;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use tracing::Instrument;
+
+use super::problem::{Kind, Problem};
+use super::refusals::Refused;
+use super::state::RestState;
+use super::visible::visible;
+use crate::edge::Peer;
+
+/// Header of the request id, both ways.
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken from a client.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Longest path that is quoted.
+const MAX_QUOTED_PATH: usize = 256;
+
+/// How long the audit of a refusal may hold up its answer.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The id of a request; an extension of every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RequestId(pub(super) String);
+
+/// What is remembered of a request for its answer, its log line and the audit.
+struct Facts {
+    id: String,
+    method: String,
+    route: String,
+    path: String,
+    origin: String,
+    version: Version,
+}
+
+impl Facts {
+    fn of(state: &RestState, request: &Request) -> Self {
+        let path = request.uri().path();
+        let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str);
+        let peer = request.extensions().get::<Peer>();
+        Self {
+            id: request_id(request.headers(), &state.service.mint),
+            method: request.method().as_str().chars().take(16).collect(),
+            route: route.to_owned(),
+            path: visible(&path.chars().take(MAX_QUOTED_PATH).collect::<String>()).into_owned(),
+            origin: peer.map_or_else(|| "unknown".to_owned(), |peer| peer.address.ip().to_string()),
+            version: request.version(),
+        }
+    }
+}
+
+/// Wraps every route, and what is no route.
+pub(super) async fn furnish(State(state): State<RestState>, mut request: Request, next: Next) -> Response {
+    let facts = Facts::of(&state, &request);
+    let began = state.service.clock.monotonic();
+    request.extensions_mut().insert(RequestId(facts.id.clone()));
+    let span = tracing::info_span!("request", request_id = %facts.id, method = %facts.method, route = %facts.route);
+    async {
+        let response = guarded(&state, &facts, request, next).await;
+        let response = finish(&state, &facts, response).await;
+        let elapsed_ms = state.service.clock.monotonic().saturating_sub(began).as_millis();
+        let status = response.status().as_u16();
+        tracing::info!(status, elapsed_ms = u64::try_from(elapsed_ms).unwrap_or(u64::MAX), "request answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Runs the request in a place of its own, until its deadline, and outlives its panic.
+async fn guarded(state: &RestState, facts: &Facts, request: Request, next: Next) -> Response {
+    let _place = match state.gate.request() {
+        Ok(place) => place,
+        // Health must answer when everything else is busy: that is what it is asked for.
+        Err(_) if facts.route == "/healthz" || facts.route == "/readyz" => return next.run(request).await,
+        Err(problem) => return problem.into_response(),
+    };
+    let patience = state.limits.request_timeout + super::operations::patience(&facts.route);
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(patience, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            // The panic's own words went to the log with the panic hook.
+            tracing::error!("a request panicked; this is a defect of the controller");
+            Problem::internal().into_response()
+        }
+        Err(_) => Problem::new(Kind::Timeout, "no answer was ready in time").into_response(),
+    }
+}
+
+async fn finish(state: &RestState, facts: &Facts, response: Response) -> Response {
+    let mut response = document(facts, response);
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        audit(state, facts, &problem).await;
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&facts.id) {
+        headers.insert(REQUEST_ID.clone(), id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+/// Makes every answer of 400 and above a problem document.
+fn document(facts: &Facts, response: Response) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::of_status(status));
+    let allow = parts.headers.remove(header::ALLOW);
+    let document = problem.document(&facts.path, &facts.id).to_string();
+    let mut response = (problem.kind().status(), Body::from(document)).into_response();
+    problem.add_headers(response.headers_mut());
+    if let Some(allow) = allow {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    // The rest of a body that is too large is not read: the connection ends.
+    if status == StatusCode::PAYLOAD_TOO_LARGE && facts.version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.extensions_mut().insert(problem);
+    response
+}
+
+async fn audit(state: &RestState, facts: &Facts, problem: &Problem) {
+    let Some(refusal) = problem.refusal() else { return };
+    let who = if problem.kind() == Kind::Unauthorized { Refused::Anonymous } else { Refused::Known };
+    let Some(suppressed) = state.refusals.admit(who) else { return };
+    let more =
+        if suppressed > 0 { format!(" ({suppressed} more before this were not recorded)") } else { String::new() };
+    let entry = AuditEntry {
+        actor: refusal.actor.clone(),
+        origin: facts.origin.clone(),
+        action: format!("{} {}", facts.method, facts.route),
+        object: facts.path.clone(),
+        outcome: AuditOutcome::Refused,
+        detail: format!("{}{more}", refusal.reason),
+        request_id: facts.id.clone(),
+    };
+    let recorded = state.service.store.audit(entry, state.service.clock.now());
+    match tokio::time::timeout(AUDIT_PATIENCE, recorded).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a refusal could not be recorded in the audit log"),
+        Err(_) => tracing::error!("a refusal could not be recorded in the audit log in time"),
+    }
+}
+
+/// The client's own id when it is sane, a new one otherwise.
+fn request_id(headers: &HeaderMap, mint: &Mint) -> String {
+    let sane = |id: &&str| {
+        let safe = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(safe)
+    };
+    let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
+    given.map_or_else(|| mint.id::<uuid::Uuid>().to_string(), ToOwned::to_owned)
+}

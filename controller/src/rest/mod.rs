@@ -1,0 +1,48 @@
+//! The REST API for users: parse → authorize → one verb of [`crate::service`] → answer.
+//!
+//! All routes are on one page, [`router`]; each endpoint is a file. Everything that a request meets
+//! before its endpoint is in [`furnish`] (ids, limits, problem documents, headers, audit of refusals)
+//! and [`caller`] (token and role). Not here: TLS and connections (`edge`), and what a request means
+//! (`service`).
+
+pub mod agents;
+mod body;
+mod caller;
+pub mod clusters;
+mod cursor;
+pub mod environments;
+mod furnish;
+pub mod generations;
+mod health;
+mod idempotency;
+pub mod limits;
+pub mod openapi;
+pub mod operations;
+mod output;
+pub mod problem;
+mod problems;
+mod query;
+mod refusals;
+mod router;
+mod state;
+mod views;
+pub mod visible;
+
+pub use caller::Caller;
+pub use limits::Limits;
+pub use problem::{Kind, Problem};
+pub use router::router;
+pub use state::{Check, RestParts, RestState};
+
+use http::HeaderValue;
+
+/// The entity tag of a revision.
+fn etag(revision: u64) -> HeaderValue {
+    // Digits between quotes are always a valid header value.
+    HeaderValue::from_str(&format!("\"{revision}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

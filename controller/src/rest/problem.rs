@@ -1,0 +1,319 @@
+//! Refusals and faults as problem documents (RFC 9457), from one table.
+//!
+//! A handler answers `Err(Problem)`. As a response it is a status and an extension; the document is
+//! written by [`super::furnish`], which knows the request id and the path. So everything that leaves
+//! the router with a status of 400 or more, whoever made it, is a document of this form.
+
+use axum::response::{IntoResponse, Response};
+use cratekube_common::intake::Fault;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+/// Media type of problem documents.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Seconds that a client should wait before it repeats a request that may succeed later.
+const RETRY_AFTER_S: u16 = 2;
+
+macro_rules! kinds {
+    ($($(#[$meta:meta])* $kind:ident = $slug:literal, $status:ident, $retryable:literal, $title:literal, $remedy:literal;)+) => {
+        /// What kind of problem it is. The slug is stable: programs may rely on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind { $(#[doc = $title] $kind),+ }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The last part of its type URI.
+            #[must_use]
+            pub const fn slug(self) -> &'static str { match self { $(Self::$kind => $slug),+ } }
+
+            /// The status it is sent with.
+            #[must_use]
+            pub const fn status(self) -> StatusCode { match self { $(Self::$kind => StatusCode::$status),+ } }
+
+            /// Whether the same request may succeed later.
+            #[must_use]
+            pub const fn retryable(self) -> bool { match self { $(Self::$kind => $retryable),+ } }
+
+            /// What it is, in a sentence that is always the same.
+            #[must_use]
+            pub const fn title(self) -> &'static str { match self { $(Self::$kind => $title),+ } }
+
+            /// What to do about it, unless the case has a better answer.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str { match self { $(Self::$kind => $remedy),+ } }
+        }
+    };
+}
+
+kinds! {
+    // kind            slug                     status                  retryable  title, remedy
+    InvalidRequest   = "invalid-request",       BAD_REQUEST,            false, "The request is malformed", "Correct the request.";
+    InvalidJson      = "invalid-json",          BAD_REQUEST,            false, "The body is not valid JSON", "Send one JSON document without repeated keys.";
+    InvalidParameter = "invalid-parameter",     BAD_REQUEST,            false, "A parameter or header is invalid", "Correct what `errors` lists.";
+    InvalidCursor    = "invalid-cursor",        BAD_REQUEST,            false, "The cursor is invalid", "Use the `next` of the page before, with the same filters, or begin without a cursor.";
+    Unauthorized     = "unauthorized",          UNAUTHORIZED,           false, "A valid token is required", "Send `Authorization: Bearer <token>` with a token that has not expired.";
+    Forbidden        = "forbidden",             FORBIDDEN,              false, "Your role does not allow this", "Ask an administrator for the role that `detail` names.";
+    NotFound         = "not-found",             NOT_FOUND,              false, "There is no such thing, or you may not see it", "Check the address and your grants.";
+    MethodNotAllowed = "method-not-allowed",    METHOD_NOT_ALLOWED,     false, "The method is not allowed here", "Use one of the methods that the header `Allow` lists.";
+    Exists           = "cluster-exists",        CONFLICT,               false, "A cluster of this name exists", "Choose another name, or remove the cluster first.";
+    Busy             = "cluster-busy",          CONFLICT,               true,  "Another operation is at work on the cluster", "Wait until the operation in `operation` has ended.";
+    NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
+    Changed          = "revision-changed",      PRECONDITION_FAILED,    false, "The cluster changed since you looked", "Look at it again and repeat the request with the new `ETag`.";
+    BodyTooLarge     = "body-too-large",        PAYLOAD_TOO_LARGE,      false, "The body is too large", "Send less: `detail` names the limit.";
+    MediaType        = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, false, "The body's type is not supported", "Send `Content-Type: application/json`, without compression.";
+    Range            = "range-not-satisfiable", RANGE_NOT_SATISFIABLE,  false, "The range lies outside of the output", "Ask for bytes that exist: the header `Content-Range` names the size.";
+    Validation       = "validation",            UNPROCESSABLE_ENTITY,   false, "The request is understood but not acceptable", "Correct what `errors` lists; it is complete.";
+    KeyReused        = "idempotency-key-reused", UNPROCESSABLE_ENTITY,  false, "The idempotency key was used for another request", "Use a new key for a new request.";
+    TooManyStreams   = "too-many-streams",      TOO_MANY_REQUESTS,      true,  "You have too many streams open", "Close one of them first.";
+    Internal         = "internal",              INTERNAL_SERVER_ERROR,  false, "Something went wrong on our side", "Report the `request_id` to the service's operator.";
+    Overloaded       = "overloaded",            SERVICE_UNAVAILABLE,    true,  "The controller has too much to do", "Repeat the request after the time in `Retry-After`.";
+    Timeout          = "timeout",               SERVICE_UNAVAILABLE,    true,  "The request took too long", "Repeat the request; use an `Idempotency-Key` for one that changes something.";
+    NotReady         = "not-ready",             SERVICE_UNAVAILABLE,    true,  "The controller is not ready", "Look at `checks`; the reasons are in the controller's log.";
+    Unavailable      = "store-unavailable",     SERVICE_UNAVAILABLE,    true,  "The controller cannot reach its store", "Repeat the request after the time in `Retry-After`; use an `Idempotency-Key` for one that changes something.";
+}
+
+/// One mistake in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Mistake {
+    /// JSON pointer into the body, for a mistake in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// Name of the parameter or header, for a mistake outside of the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// What is wrong and how to mend it.
+    pub detail: String,
+}
+
+impl From<Fault> for Mistake {
+    fn from(fault: Fault) -> Self {
+        Self { pointer: Some(fault.pointer), parameter: None, detail: fault.detail }
+    }
+}
+
+/// What the audit is to know of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who was refused; `anonymous` without a valid token.
+    pub actor: String,
+    /// Why, for the audit alone.
+    pub reason: String,
+}
+
+/// A refusal or fault. Small, because nearly everything may answer one; the details are elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    kind: Kind,
+    about: Box<About>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct About {
+    detail: String,
+    mistakes: Vec<Mistake>,
+    members: Vec<(&'static str, Value)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    refusal: Option<Refusal>,
+}
+
+impl Problem {
+    /// A problem of a kind; `detail` says what is the matter this time. Never internals.
+    #[must_use]
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, about: Box::new(About { detail: detail.into(), ..About::default() }) }
+    }
+
+    /// Mistakes in a body, all of them.
+    #[must_use]
+    pub fn validation(faults: Vec<Fault>) -> Self {
+        let detail = format!("the request has {} mistake(s)", faults.len());
+        let mut problem = Self::new(Kind::Validation, detail);
+        problem.about.mistakes = faults.into_iter().map(Mistake::from).collect();
+        problem
+    }
+
+    /// A mistake in a parameter or header.
+    #[must_use]
+    pub fn parameter(kind: Kind, parameter: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let mut problem = Self::new(kind, format!("{parameter}: {detail}"));
+        problem.about.mistakes.push(Mistake { pointer: None, parameter: Some(parameter.to_owned()), detail });
+        problem
+    }
+
+    /// Not there, or not for the caller: the same words for both.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(Kind::NotFound, "nothing that you may see is at this address")
+    }
+
+    /// Tells the audit.
+    #[must_use]
+    pub fn refused(mut self, actor: &str, reason: impl Into<String>) -> Self {
+        self.about.refusal = Some(Refusal { actor: actor.to_owned(), reason: reason.into() });
+        self
+    }
+
+    /// Sends a header along.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.about.headers.push((name, value));
+        self
+    }
+
+    /// Adds a member to the document.
+    #[must_use]
+    pub fn with_member(mut self, name: &'static str, value: Value) -> Self {
+        self.about.members.push((name, value));
+        self
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What the audit is to know.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.about.refusal.as_ref()
+    }
+
+    /// What a status that something else answered with means.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found(),
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(Kind::MethodNotAllowed, "this address knows other methods"),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(Kind::BodyTooLarge, "the body is larger than this address takes")
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(Kind::MediaType, "the body is not JSON"),
+            status if status.is_client_error() => Self::new(Kind::InvalidRequest, "the request cannot be read"),
+            _ => Self::internal(),
+        }
+    }
+
+    /// A fault of ours; what it was is in the log.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(Kind::Internal, "the fault was recorded under the request id")
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn document(&self, instance: &str, request_id: &str) -> Value {
+        let mut document = json!({
+            "type": format!("/problems/{}", self.kind.slug()),
+            "title": self.kind.title(),
+            "status": self.kind.status().as_u16(),
+            "detail": self.about.detail,
+            "instance": instance,
+            "request_id": request_id,
+            "retryable": self.kind.retryable(),
+            "remedy": self.kind.remedy(),
+        });
+        if !self.about.mistakes.is_empty() {
+            document["errors"] = json!(self.about.mistakes);
+        }
+        for (name, value) in &self.about.members {
+            document[*name] = value.clone();
+        }
+        document
+    }
+
+    /// Headers that go with it.
+    pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.extend(self.about.headers.iter().cloned());
+        if matches!(self.kind.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if self.kind == Kind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"cratekube\""));
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a request failed because the store is not available");
+                Self::new(
+                    Kind::Unavailable,
+                    "the store did not take the request; nothing was changed that you were not told of",
+                )
+            }
+            StoreError::Open(_) | StoreError::Damaged(_) => {
+                tracing::error!(%error, "a request failed because of a fault of the store");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Store(error) => error.into(),
+            ServiceError::KeyReused => Self::parameter(Kind::KeyReused, "Idempotency-Key", error.to_string()),
+            ServiceError::Exists => {
+                Self::new(Kind::Exists, "the environment has a cluster of this name that is not removed")
+            }
+            ServiceError::NotFound => Self::not_found(),
+            ServiceError::Busy(operation) => Self::new(Kind::Busy, error.to_string())
+                .with_member("operation", json!(format!("/v1/operations/{operation}"))),
+            ServiceError::Changed(revision) => {
+                Self::new(Kind::Changed, error.to_string()).with_header(header::ETAG, super::etag(revision))
+            }
+            ServiceError::NotAllowed(reason) => Self::new(Kind::NotAllowed, reason),
+        }
+    }
+}
+
+/// A problem document, for the OpenAPI description.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument {
+    /// `/problems/<kind>`; stable.
+    #[schema(example = "/problems/validation")]
+    r#type: String,
+    /// What kind of problem it is, in words that are always the same.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is the matter this time.
+    detail: String,
+    /// The path of the request.
+    instance: String,
+    /// The request; name it when you ask for help.
+    request_id: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// What to do.
+    remedy: String,
+    /// Every mistake in the request.
+    errors: Option<Vec<Mistake>>,
+    /// The operation that is in the way (`cluster-busy`).
+    operation: Option<String>,
+    /// What was looked at (`not-ready`).
+    checks: Option<Vec<super::health::CheckResult>>,
+}

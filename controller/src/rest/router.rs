@@ -1,0 +1,55 @@
+//! All routes, on one page.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get};
+
+use super::caller::authenticate;
+use super::furnish::furnish;
+use super::problem::Problem;
+use super::state::RestState;
+use super::{agents, clusters, environments, generations, health, openapi, operations, output, problems};
+
+type Route = (&'static str, MethodRouter<RestState>);
+
+/// Routes that anyone may use.
+pub(super) fn open() -> Vec<Route> {
+    vec![
+        ("/healthz", get(health::healthz)),
+        ("/readyz", get(health::readyz)),
+        ("/problems/{kind}", get(problems::show)),
+    ]
+}
+
+/// Routes that need a token; each asks for its role itself.
+pub(super) fn guarded() -> Vec<Route> {
+    vec![
+        ("/openapi.json", get(openapi::show)),
+        ("/v1/environments", get(environments::list)),
+        ("/v1/environments/{env}/clusters", get(clusters::list::list).post(clusters::create::create)),
+        ("/v1/environments/{env}/clusters/{name}", get(clusters::show::show).delete(clusters::remove::remove)),
+        ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/operations", get(operations::list::list)),
+        ("/v1/operations/{id}", get(operations::show::show)),
+        ("/v1/operations/{id}/output", get(output::show)),
+        ("/v1/admin/agents", get(agents::list::list)),
+        ("/v1/admin/agents/{id}", get(agents::show::show)),
+    ]
+}
+
+/// The REST API.
+pub fn router(state: RestState) -> Router {
+    assemble(state, open(), guarded())
+}
+
+/// Puts routes into their wrappings; tests add routes of their own.
+pub(super) fn assemble(state: RestState, open: Vec<Route>, guarded: Vec<Route>) -> Router {
+    let add = |router: Router<RestState>, (path, methods): Route| router.route(path, methods);
+    let guarded = guarded.into_iter().fold(Router::new(), add);
+    let guarded = guarded.route_layer(from_fn_with_state(state.clone(), authenticate));
+    open.into_iter()
+        .fold(guarded, add)
+        .fallback(|| async { Problem::not_found() })
+        .layer(from_fn_with_state(state.clone(), furnish))
+        .with_state(state)
+}

@@ -1,0 +1,81 @@
+//! A store on which every verb goes wrong in the same way.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::generation::Manifest;
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
+use cratekube_common::domain::operation::Operation;
+use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::run::{RunReport, RunVerdict};
+use cratekube_common::domain::time::Timestamp;
+
+use crate::store::*;
+
+/// What goes wrong. Each has a secret to give away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rest) enum Broken {
+    Unavailable,
+    Damaged,
+    Hanging,
+    Panicking,
+}
+
+impl Broken {
+    async fn answer<T>(self) -> Result<T, StoreError> {
+        match self {
+            Self::Unavailable => Err(StoreError::Unavailable("secret: /var/path is locked".into())),
+            Self::Damaged => Err(StoreError::Damaged("secret: table operations".into())),
+            Self::Hanging => std::future::pending().await,
+            Self::Panicking => panic!("secret: a defect"),
+        }
+    }
+}
+
+macro_rules! every_verb {
+    ($($verb:ident($($name:ident: $argument:ty),*) -> $answer:ty;)+) => {
+        #[async_trait]
+        impl Store for Broken {
+            $(async fn $verb(&self, $($name: $argument),*) -> Result<$answer, StoreError> { self.answer().await })+
+            async fn close(&self) {}
+        }
+    };
+}
+
+every_verb! {
+    accept_provision(_a: AcceptProvision) -> Acceptance;
+    accept_operation(_a: AcceptOperation) -> Acceptance;
+    cluster(_a: &EnvironmentName, _b: &ClusterName) -> Option<Cluster>;
+    clusters(_a: ClusterFilter, _b: PageRequest) -> Page<Cluster>;
+    environments() -> Vec<EnvironmentSummary>;
+    operation(_a: OperationId) -> Option<Operation>;
+    operations(_a: OperationFilter, _b: PageRequest) -> Page<Operation>;
+    attempts(_a: OperationId) -> Vec<AttemptRecord>;
+    generations(_a: ClusterId, _b: PageRequest) -> Page<Manifest>;
+    read_output(_a: OperationId, _b: u64, _c: usize) -> OutputPiece;
+    append_output(_a: AgentId, _b: AttemptId, _c: Fence, _d: u64, _e: Bytes) -> OutputAppended;
+    keep_join_token(_a: NewJoinToken, _b: AuditEntry) -> ();
+    enroll_agent(_a: EnrollAgent) -> Enrolled;
+    renew_agent(_a: AgentId, _b: CertificateFacts) -> bool;
+    agent(_a: AgentId) -> Option<Agent>;
+    agents(_a: PageRequest) -> Page<Agent>;
+    kubernetes_versions() -> Vec<String>;
+    connect_agent(_a: ConnectAgent) -> Vec<(AttemptId, RunVerdict)>;
+    note_heartbeat(_a: AgentId, _b: HeartbeatFacts) -> ();
+    lease_tasks(_a: LeaseTasks) -> Vec<LeasedTask>;
+    start_attempt(_a: AgentId, _b: AttemptId, _c: Fence, _d: Timestamp) -> Applied;
+    release_attempt(_a: AgentId, _b: AttemptId, _c: Fence, _d: String, _e: Timestamp) -> Applied;
+    lease_verdicts(_a: AgentId, _b: Vec<AttemptId>) -> Vec<(AttemptId, RunVerdict)>;
+    lose_attempts(_a: Vec<AttemptId>, _b: Timestamp) -> Vec<AttemptId>;
+    held_attempts() -> Vec<(AttemptId, AgentId)>;
+    record_progress(_a: AgentId, _b: AttemptId, _c: Fence, _d: Progress) -> Applied;
+    settle_attempt(_a: AgentId, _b: RunReport, _c: Timestamp) -> Settled;
+    audit(_a: AuditEntry, _b: Timestamp) -> ();
+    audit_entries(_a: PageRequest) -> Page<AuditRecord>;
+    purge_expired(_a: Timestamp) -> u64;
+    ready() -> ();
+}

@@ -1,0 +1,277 @@
+//! A router with everything behind it, for tests of endpoints: the embedded store in a folder of its
+//! own, and an agent with good manners.
+
+mod broken;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::environment::{Grant, Role};
+use cratekube_common::domain::id::OperationId;
+use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
+use cratekube_common::runtime::mint::Mint;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{Limits, RestParts, RestState, router};
+use crate::auth::{SigningKey, Tokens};
+use crate::service::Service;
+use crate::service::presence::Presence;
+use crate::service::spec_secrets::tests::Backwards;
+use crate::service::watch::Watch;
+use crate::store::conformance::house::Bastion;
+use crate::store::conformance::{House, Opened, Place};
+use crate::store::sqlite::{Execution, SqliteOptions, SqliteStore};
+use crate::store::{PageRequest, Store};
+pub(super) use broken::Broken;
+
+/// What the whole API is tested on.
+pub(super) struct World {
+    pub(super) router: Router,
+    pub(super) house: House,
+    pub(super) dir: Arc<tempfile::TempDir>,
+    pub(super) presence: Presence,
+    pub(super) watch: Watch,
+    pub(super) shutdown: CancellationToken,
+    tokens: Arc<Tokens>,
+}
+
+/// A folder that goes away with the last who holds it. The store works on the caller's task, so that
+/// time that is paused does not run away while a thread works.
+struct Folder(Arc<tempfile::TempDir>);
+
+impl Place for Folder {
+    fn open(&self) -> Opened<'_> {
+        let options = SqliteOptions { execution: Execution::Inline };
+        Box::pin(async move { Arc::new(SqliteStore::open(self.0.path(), options).unwrap()) as Arc<dyn Store> })
+    }
+}
+
+/// An agent at work on the one operation there is.
+pub(super) struct Work {
+    pub(super) bastion: Bastion,
+    pub(super) task: Assignment,
+    sent: u64,
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) async fn of(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The problem's slug; fails when the answer is not a problem document.
+    pub(super) fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{} {}", self.status, self.text());
+        let document = self.json();
+        assert_eq!(document["status"], self.status.as_u16());
+        assert_eq!(document["request_id"], self.header("x-request-id"));
+        document["type"].as_str().unwrap().strip_prefix("/problems/").unwrap().to_owned()
+    }
+
+    pub(super) fn pointers(&self) -> Vec<String> {
+        let document = self.json();
+        let errors = document["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|e| e["pointer"].as_str().or(e["parameter"].as_str()).unwrap().to_owned()).collect()
+    }
+}
+
+/// A request in the making.
+pub(super) struct Ask<'a> {
+    world: &'a World,
+    request: http::request::Builder,
+    body: Body,
+}
+
+impl Ask<'_> {
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub(super) fn json(self, body: &Value) -> Self {
+        self.raw("application/json", body.to_string())
+    }
+
+    pub(super) fn raw(self, content_type: &str, body: impl Into<Body>) -> Self {
+        let mut ask = self.header("content-type", content_type);
+        ask.body = body.into();
+        ask
+    }
+
+    pub(super) async fn open(self) -> Response {
+        let request = self.request.body(self.body).unwrap();
+        self.world.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(super) async fn send(self) -> Answer {
+        Answer::of(self.open().await).await
+    }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(super) async fn with(limits: Limits) -> Self {
+        Self::build(limits, None).await
+    }
+
+    pub(super) async fn broken(how: Broken) -> Self {
+        Self::build(Limits::default(), Some(Arc::new(how))).await
+    }
+
+    async fn build(limits: Limits, store: Option<Arc<dyn Store>>) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let house = House::open(Box::new(Folder(Arc::clone(&dir)))).await;
+        let clock = house.clock.clone();
+        let (presence, watch, shutdown) = (Presence::default(), Watch::default(), CancellationToken::new());
+        let keys = [SigningKey::generate().unwrap()];
+        let tokens = Tokens::new(&keys, "cratekube", "cratekube-rest", Duration::from_secs(300), clock.clone());
+        let tokens = Arc::new(tokens);
+        let service = Service {
+            store: store.unwrap_or_else(|| house.store.clone()),
+            watch: watch.clone(),
+            presence: presence.clone(),
+            clock: clock.clone(),
+            mint: Mint::system(clock),
+            vault: Arc::new(Backwards),
+        };
+        let state = RestState::new(RestParts {
+            service,
+            tokens: tokens.clone(),
+            mac_key: [3; 32],
+            limits,
+            shutdown: shutdown.clone(),
+            checks: Vec::new(),
+        });
+        Self { router: router(state), house, dir, presence, watch, shutdown, tokens }
+    }
+
+    /// A token of `ann` with one role.
+    pub(super) fn token(&self, role: Role, environments: &str) -> String {
+        self.token_of("ann", role, environments)
+    }
+
+    pub(super) fn token_of(&self, subject: &str, role: Role, environments: &str) -> String {
+        let grants = [Grant { role, environments: environments.parse().unwrap() }];
+        self.tokens.issue(subject, &grants, Duration::from_secs(300), "1").unwrap()
+    }
+
+    /// A request without a token.
+    pub(super) fn anonymous(&self, method: Method, path: &str) -> Ask<'_> {
+        Ask { world: self, request: Request::builder().method(method).uri(path), body: Body::empty() }
+    }
+
+    /// A request of an operator of `prod`.
+    pub(super) fn ask(&self, method: Method, path: &str) -> Ask<'_> {
+        self.ask_as(&self.token(Role::Operator, "prod"), method, path)
+    }
+
+    pub(super) fn ask_as(&self, token: &str, method: Method, path: &str) -> Ask<'_> {
+        self.anonymous(method, path).header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path).send().await
+    }
+
+    /// The audit log, oldest first.
+    pub(super) async fn audit(&self) -> Vec<AuditEntry> {
+        let page = self.house.store.audit_entries(PageRequest { after: None, limit: 500 }).await.unwrap();
+        page.items.into_iter().rev().map(|record| record.entry).collect()
+    }
+
+    /// An agent takes and starts the one task that waits.
+    pub(super) async fn work(&self) -> Work {
+        let bastion = self.house.bastion("bastion-1", "*").await;
+        let task = self.house.lease_one(bastion).await;
+        self.house.start(bastion, &task).await;
+        self.watch.announce(task.operation);
+        Work { bastion, task, sent: 0 }
+    }
+
+    /// The agent writes output.
+    pub(super) async fn write(&self, work: &mut Work, bytes: &[u8]) {
+        for piece in bytes.chunks(1024 * 1024) {
+            let (task, data) = (&work.task, Bytes::copy_from_slice(piece));
+            let stored = self.house.store.append_output(work.bastion.agent, task.attempt, task.fence, work.sent, data);
+            stored.await.unwrap();
+            work.sent += piece.len() as u64;
+        }
+        self.watch.announce(work.task.operation);
+    }
+
+    /// The agent says how far it is.
+    pub(super) async fn progress(&self, work: &Work, progress: Progress) {
+        let task = &work.task;
+        let told = self.house.store.record_progress(work.bastion.agent, task.attempt, task.fence, progress);
+        told.await.unwrap();
+        self.watch.announce(task.operation);
+    }
+
+    /// The agent reports the end.
+    pub(super) async fn settle(&self, work: &Work, outcome: RunOutcome) -> OperationId {
+        let report = self.house.report(&work.task, outcome);
+        let report = RunReport { output_bytes: work.sent, ..report };
+        self.house.settle(work.bastion, report).await;
+        self.watch.announce(work.task.operation);
+        work.task.operation
+    }
+
+    /// Creates a cluster in `prod` that is ready.
+    pub(super) async fn ready(&self, name: &str) -> Work {
+        self.create(name).await;
+        let work = self.work().await;
+        self.settle(&work, RunOutcome::Succeeded).await;
+        work
+    }
+
+    /// Creates a cluster in `prod`; answers the operation's id.
+    pub(super) async fn create(&self, name: &str) -> String {
+        let ask = self.ask(Method::POST, "/v1/environments/prod/clusters").json(&wanted(name));
+        let answer = ask.send().await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        answer.json()["operation"]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A good description of a cluster.
+pub(super) fn wanted(name: &str) -> Value {
+    json!({"name": name, "spec": {
+        "kubernetes_version": "v1.30.14-rancher1-1",
+        "nodes": [{"address": "10.0.0.1", "roles": ["controlplane", "etcd", "worker"]}],
+        "private_registries": [{"url": "registry.example", "user": "u", "password": "canary-secret-42"}],
+    }})
+}

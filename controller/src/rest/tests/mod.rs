@@ -1,0 +1,5 @@
+//! What holds for the API as a whole.
+
+mod access;
+mod documents;
+mod limits;

@@ -1,0 +1,170 @@
+//! Agents as admins read them.
+
+use cratekube_common::domain::agent::VolumeStatus;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::operation::RkeView;
+use super::shown;
+use crate::service::agents::AgentNow;
+
+/// An agent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Agent)]
+pub(in super::super) struct AgentView {
+    id: String,
+    name: String,
+    /// What it may do: `active`, `cordoned`, `draining` or `revoked`.
+    state: &'static str,
+    /// Whether it is connected now.
+    online: bool,
+    /// Environments whose new clusters it may be given.
+    environments: String,
+    version: Option<String>,
+    hostname: Option<String>,
+    /// Address it is connected from.
+    address: Option<String>,
+    /// The `rke` it would run.
+    rke: Option<RkeView>,
+    kubernetes_versions: Vec<String>,
+    /// Attempts it executes at once.
+    slots: Option<u32>,
+    /// Of those, how many are free; only while it is online.
+    free_slots: Option<u32>,
+    /// One-minute load average of its host; only while it is online.
+    load: Option<f64>,
+    volumes: Vec<VolumeView>,
+    /// Attempts it holds.
+    running: Vec<String>,
+    enrolled_at: String,
+    connected_at: Option<String>,
+    last_seen_at: Option<String>,
+    /// Its clock minus the controller's.
+    clock_skew_ms: Option<i64>,
+    certificate: CertificateView,
+}
+
+/// A state volume.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Volume)]
+pub(super) struct VolumeView {
+    id: String,
+    path: String,
+    free_bytes: u64,
+    total_bytes: u64,
+    /// Why it is not served.
+    fault: Option<String>,
+}
+
+/// An agent's certificate.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Certificate)]
+pub(super) struct CertificateView {
+    serial: String,
+    expires_at: String,
+}
+
+impl From<&AgentNow> for AgentView {
+    fn from(AgentNow { agent, seen }: &AgentNow) -> Self {
+        let (facts, seen) = (agent.facts.as_ref(), seen.as_ref());
+        let volumes = seen.map(|s| &s.volumes).or(facts.map(|f| &f.volumes));
+        let last_seen = seen.map(|s| s.last_seen_at).max(agent.last_seen_at);
+        Self {
+            id: agent.id.to_string(),
+            name: agent.name.to_string(),
+            state: agent.state.as_str(),
+            online: seen.is_some(),
+            environments: agent.environments.to_string(),
+            version: facts.map(|f| shown(&f.version)),
+            hostname: facts.map(|f| shown(&f.hostname)),
+            address: seen.map(|s| shown(&s.address)),
+            rke: facts.and_then(|f| f.rke.as_ref()).map(RkeView::from),
+            kubernetes_versions: facts.into_iter().flat_map(|f| &f.kubernetes_versions).map(|v| shown(v)).collect(),
+            slots: facts.map(|f| f.slots),
+            free_slots: seen.map(|s| s.free_slots),
+            load: seen.map(|s| s.load),
+            volumes: volumes.into_iter().flatten().map(VolumeView::from).collect(),
+            running: agent.running.iter().map(ToString::to_string).collect(),
+            enrolled_at: agent.enrolled_at.to_string(),
+            connected_at: seen.map(|s| s.connected_at.to_string()),
+            last_seen_at: last_seen.map(|at| at.to_string()),
+            clock_skew_ms: seen.map(|s| s.clock_skew_ms).or(agent.clock_skew_ms),
+            certificate: CertificateView {
+                serial: agent.certificate_serial.clone(),
+                expires_at: agent.certificate_not_after.to_string(),
+            },
+        }
+    }
+}
+
+impl From<&VolumeStatus> for VolumeView {
+    fn from(volume: &VolumeStatus) -> Self {
+        Self {
+            id: volume.id.to_string(),
+            path: shown(&volume.path),
+            free_bytes: volume.free_bytes,
+            total_bytes: volume.total_bytes,
+            fault: volume.fault.as_deref().map(shown),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cratekube_common::domain::agent::{Agent, AgentFacts, AgentState, VolumeStatus};
+    use cratekube_common::domain::environment::EnvironmentPattern;
+    use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
+    use cratekube_common::domain::run::RkeBinary;
+    use cratekube_common::domain::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::service::presence::Seen;
+
+    fn volume(free_bytes: u64) -> VolumeStatus {
+        let id = VolumeId(Uuid::from_u128(7));
+        VolumeStatus { id, path: "/v".into(), free_bytes, total_bytes: 100, fault: None }
+    }
+
+    fn agent() -> Agent {
+        Agent {
+            id: AgentId(Uuid::from_u128(1)),
+            name: "bastion-1".parse().unwrap(),
+            state: AgentState::Active,
+            environments: EnvironmentPattern::any(),
+            enrolled_at: Timestamp::from_millis(0),
+            certificate_serial: "ab".into(),
+            certificate_not_after: Timestamp::from_millis(86_400_000),
+            facts: Some(AgentFacts {
+                version: "0.1.0".into(),
+                hostname: "host\u{1b}[0m".into(),
+                slots: 2,
+                rke: Some(RkeBinary { version: "v1.5.0".into(), sha256: "cd".into(), rehearsal: true }),
+                kubernetes_versions: vec!["v1.30.14-rancher1-1".into()],
+                volumes: vec![volume(10)],
+            }),
+            last_seen_at: Some(Timestamp::from_millis(1000)),
+            clock_skew_ms: Some(-3),
+            running: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_agent_is_shown_as_it_is_now_and_as_it_was_while_it_is_away() {
+        let mut now = AgentNow { agent: agent(), seen: None };
+        let away = serde_json::to_value(AgentView::from(&now)).unwrap();
+        assert_eq!((&away["online"], &away["volumes"][0]["free_bytes"]), (&false.into(), &10.into()));
+        assert_eq!((&away["hostname"], &away["clock_skew_ms"]), (&"host\\u{1b}[0m".into(), &(-3).into()));
+        now.seen = Some(Seen {
+            session: SessionId(Uuid::from_u128(2)),
+            connected_at: Timestamp::from_millis(2000),
+            last_seen_at: Timestamp::from_millis(3000),
+            clock_skew_ms: 4,
+            volumes: vec![volume(5)],
+            free_slots: 1,
+            load: 0.5,
+            address: "10.0.0.9:1".into(),
+        });
+        insta::assert_json_snapshot!("agent", AgentView::from(&now));
+    }
+}

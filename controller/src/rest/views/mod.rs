@@ -1,0 +1,82 @@
+//! What clients read: the domain's values as JSON documents, with links, and with everything that
+//! came from outside made harmless to look at.
+
+mod agent;
+mod cluster;
+mod generation;
+mod operation;
+
+pub(super) use agent::AgentView;
+pub(super) use cluster::{ClusterSummary, ClusterView};
+pub(super) use generation::GenerationView;
+pub(super) use operation::{AttemptView, OperationDetail, OperationView};
+
+use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::progress::Progress;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::visible::visible;
+
+/// Text that came from outside.
+fn shown(text: &str) -> String {
+    visible(text).into_owned()
+}
+
+/// Why something failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Failure)]
+pub(super) struct FailureView {
+    /// Stable, for programs: `config`, `unreachable`, `auth`, `docker`, `image`, `network`, `etcd`,
+    /// `control_plane`, `worker`, `addon`, `state`, `volume`, `timeout`, `interrupted`, `cancelled`,
+    /// `internal`.
+    class: &'static str,
+    /// What happened.
+    message: String,
+    /// The line of `rke` that shows it.
+    line: Option<String>,
+    /// Whether doing the same again can help.
+    retryable: bool,
+    /// What to do.
+    remedy: String,
+}
+
+impl From<&Failure> for FailureView {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            class: failure.class.as_str(),
+            message: shown(&failure.message),
+            line: failure.line.as_deref().map(shown),
+            retryable: failure.retryable,
+            remedy: shown(&failure.remedy),
+        }
+    }
+}
+
+/// How far something is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Progress)]
+pub(super) struct ProgressView {
+    /// What is being done.
+    phase: String,
+    /// Which step this is, from 1.
+    step: u32,
+    /// How many there are.
+    steps: u32,
+}
+
+impl From<&Progress> for ProgressView {
+    fn from(progress: &Progress) -> Self {
+        Self { phase: shown(&progress.phase), step: progress.step, steps: progress.steps }
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Listing<T> {
+    /// The items.
+    pub(super) items: Vec<T>,
+    /// Send as `cursor` for what follows; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+}

@@ -1,0 +1,142 @@
+//! Operations and their attempts as clients read them.
+
+use cratekube_common::domain::operation::Operation;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{FailureView, ProgressView, shown};
+use crate::store::AttemptRecord;
+
+/// An operation: what a user asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Operation)]
+pub(in super::super) struct OperationView {
+    id: String,
+    /// `provision`, `remove`, …
+    kind: &'static str,
+    /// `queued`, `running`, `cancelling`, `succeeded`, `failed` or `cancelled`; the last three are final.
+    state: &'static str,
+    environment: String,
+    /// Name of the cluster.
+    cluster: String,
+    cluster_id: String,
+    requested_by: String,
+    /// Why, as the requester said.
+    reason: Option<String>,
+    created_at: String,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    progress: Option<ProgressView>,
+    /// Why it failed, or why the last attempt did.
+    failure: Option<FailureView>,
+    warnings: Vec<String>,
+    /// Why it waits, while it waits.
+    waiting_for: Option<String>,
+    /// Bytes of output so far.
+    output_bytes: u64,
+    links: Links,
+}
+
+/// Where to look next.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OperationLinks)]
+pub(super) struct Links {
+    #[serde(rename = "self")]
+    itself: String,
+    cluster: String,
+    output: String,
+}
+
+/// An operation with its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct OperationDetail {
+    #[serde(flatten)]
+    pub(in super::super) operation: OperationView,
+    /// Oldest first.
+    pub(in super::super) attempts: Vec<AttemptView>,
+}
+
+/// One execution of a piece of the operation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(in super::super) struct AttemptView {
+    id: String,
+    /// `provision` or `remove`.
+    task: &'static str,
+    /// `leased`, `started`, `unknown`, `exited`, `cancelled`, `released` or `fenced`.
+    state: &'static str,
+    /// Id of the agent.
+    agent: String,
+    leased_at: String,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    failure: Option<FailureView>,
+    rke: Option<RkeView>,
+    /// Where its output begins within the operation's.
+    output_offset: u64,
+    output_bytes: u64,
+}
+
+/// Which `rke` ran.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rke)]
+pub(in super::super) struct RkeView {
+    version: String,
+    sha256: String,
+    /// True when it is not the real one: nothing was built.
+    rehearsal: bool,
+}
+
+impl From<&cratekube_common::domain::run::RkeBinary> for RkeView {
+    fn from(rke: &cratekube_common::domain::run::RkeBinary) -> Self {
+        Self { version: shown(&rke.version), sha256: rke.sha256.clone(), rehearsal: rke.rehearsal }
+    }
+}
+
+impl From<&Operation> for OperationView {
+    fn from(operation: &Operation) -> Self {
+        let (environment, cluster) = (operation.environment.to_string(), operation.cluster.to_string());
+        let path = format!("/v1/operations/{}", operation.id);
+        Self {
+            id: operation.id.to_string(),
+            kind: operation.kind.as_str(),
+            state: operation.state.as_str(),
+            cluster_id: operation.cluster_id.to_string(),
+            requested_by: shown(&operation.requested_by),
+            reason: operation.reason.as_deref().map(shown),
+            created_at: operation.created_at.to_string(),
+            started_at: operation.started_at.map(|at| at.to_string()),
+            ended_at: operation.ended_at.map(|at| at.to_string()),
+            progress: operation.progress.as_ref().map(ProgressView::from),
+            failure: operation.failure.as_ref().map(FailureView::from),
+            warnings: operation.warnings.iter().map(|w| shown(w)).collect(),
+            waiting_for: operation.waiting_for.as_deref().map(shown),
+            output_bytes: operation.output_bytes,
+            links: Links {
+                cluster: format!("/v1/environments/{environment}/clusters/{cluster}"),
+                output: format!("{path}/output"),
+                itself: path,
+            },
+            environment,
+            cluster,
+        }
+    }
+}
+
+impl From<&AttemptRecord> for AttemptView {
+    fn from(attempt: &AttemptRecord) -> Self {
+        Self {
+            id: attempt.id.to_string(),
+            task: attempt.kind.as_str(),
+            state: attempt.state.as_str(),
+            agent: attempt.agent.to_string(),
+            leased_at: attempt.leased_at.to_string(),
+            started_at: attempt.started_at.map(|at| at.to_string()),
+            ended_at: attempt.ended_at.map(|at| at.to_string()),
+            failure: attempt.failure.as_ref().map(FailureView::from),
+            rke: attempt.rke.as_ref().map(RkeView::from),
+            output_offset: attempt.output_offset,
+            output_bytes: attempt.output_bytes,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Clusters: asking for one, asking for its removal, and looking at them.
+
+use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::cluster::spec::{ClusterSpec, KubernetesVersion};
+use cratekube_common::domain::generation::Manifest;
+use cratekube_common::domain::id::{ClusterId, OperationId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
+use cratekube_common::domain::operation::{Operation, OperationKind};
+
+use super::spec_secrets::seal_secrets;
+use super::versions::{VersionVerdict, judge};
+use super::{Actor, Service, ServiceError};
+use crate::store::{
+    AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, IDEMPOTENCY_TTL, Idempotency, Page, PageRequest,
+};
+
+/// A key under which a repeated request finds the first one's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The key, as the client chose it.
+    pub key: String,
+    /// A digest of what was asked for.
+    pub digest: String,
+}
+
+/// A cluster that is wanted.
+#[derive(Debug, Clone)]
+pub struct WantedCluster {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// Desired state, with its secrets.
+    pub spec: ClusterSpec,
+    /// What validation warned of.
+    pub warnings: Vec<String>,
+}
+
+/// A cluster that is to go.
+#[derive(Debug, Clone)]
+pub struct UnwantedCluster {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// Why, when a reason was given.
+    pub reason: Option<String>,
+    /// Only if it is still at this revision.
+    pub if_revision: Option<u64>,
+}
+
+/// Proof that work was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The operation to watch.
+    pub operation: Operation,
+    /// True when the same request was accepted before and this is its operation.
+    pub replayed: bool,
+}
+
+impl Service {
+    /// Records a new cluster; an agent builds it from here on.
+    ///
+    /// # Errors
+    /// When it was not recorded, and why.
+    pub async fn provision(
+        &self,
+        actor: &Actor,
+        mut wanted: WantedCluster,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Receipt, ServiceError> {
+        let cluster: ClusterId = self.mint.id();
+        let secrets = wanted.spec.take_secrets();
+        let object = format!("{}/{}", wanted.environment, wanted.name);
+        let version = wanted.spec.kubernetes_version.to_string();
+        let request = AcceptProvision {
+            cluster,
+            operation: self.mint.id(),
+            tasks: self.task_ids(OperationKind::Provision),
+            sealed_secrets: seal_secrets(self.vault.as_ref(), cluster, &secrets),
+            environment: wanted.environment,
+            name: wanted.name,
+            spec: wanted.spec,
+            requested_by: actor.subject.clone(),
+            warnings: wanted.warnings,
+            idempotency: self.idempotency(actor, idempotency),
+            audit: actor.audit("cluster.provision", object, version),
+            now: self.clock.now(),
+        };
+        self.receipt(self.store.accept_provision(request).await?)
+    }
+
+    /// Records that a cluster is to be removed.
+    ///
+    /// # Errors
+    /// When it was not recorded, and why.
+    pub async fn remove(
+        &self,
+        actor: &Actor,
+        unwanted: UnwantedCluster,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Receipt, ServiceError> {
+        let object = format!("{}/{}", unwanted.environment, unwanted.name);
+        let detail = unwanted.reason.clone().unwrap_or_default();
+        let request = AcceptOperation {
+            operation: self.mint.id(),
+            tasks: self.task_ids(OperationKind::Remove),
+            kind: OperationKind::Remove,
+            environment: unwanted.environment,
+            name: unwanted.name,
+            if_revision: unwanted.if_revision,
+            requested_by: actor.subject.clone(),
+            reason: unwanted.reason,
+            idempotency: self.idempotency(actor, idempotency),
+            audit: actor.audit("cluster.remove", object, detail),
+            now: self.clock.now(),
+        };
+        self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// A cluster.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Cluster, ServiceError> {
+        self.store.cluster(environment, name).await?.ok_or(ServiceError::NotFound)
+    }
+
+    /// Clusters of an environment, by name.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn clusters(&self, filter: ClusterFilter, page: PageRequest) -> Result<Page<Cluster>, ServiceError> {
+        Ok(self.store.clusters(filter, page).await?)
+    }
+
+    /// Generations of a cluster, newest first.
+    ///
+    /// # Errors
+    /// When there is no such cluster, or the store fails.
+    pub async fn generations(
+        &self,
+        environment: &EnvironmentName,
+        name: &ClusterName,
+        page: PageRequest,
+    ) -> Result<Page<Manifest>, ServiceError> {
+        let cluster = self.cluster(environment, name).await?;
+        Ok(self.store.generations(cluster.id, page).await?)
+    }
+
+    /// Whether an agent can build this version.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn judge_version(&self, version: &KubernetesVersion) -> Result<VersionVerdict, ServiceError> {
+        Ok(judge(version, &self.store.kubernetes_versions().await?))
+    }
+
+    fn receipt(&self, acceptance: Acceptance) -> Result<Receipt, ServiceError> {
+        match acceptance {
+            Acceptance::Accepted(operation) => {
+                self.watch.announce_work();
+                Ok(Receipt { operation: *operation, replayed: false })
+            }
+            Acceptance::Replayed(operation) => Ok(Receipt { operation: *operation, replayed: true }),
+            Acceptance::KeyReused => Err(ServiceError::KeyReused),
+            Acceptance::Exists => Err(ServiceError::Exists),
+            Acceptance::NotFound => Err(ServiceError::NotFound),
+            Acceptance::Busy(operation) => Err(ServiceError::Busy(operation)),
+            Acceptance::Changed(revision) => Err(ServiceError::Changed(revision)),
+            Acceptance::NotAllowed(reason) => Err(ServiceError::NotAllowed(reason)),
+        }
+    }
+
+    fn task_ids<T: From<uuid::Uuid>>(&self, kind: OperationKind) -> Vec<T> {
+        kind.tasks().iter().map(|_| self.mint.id()).collect()
+    }
+
+    fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {
+        key.map(|key| Idempotency {
+            subject: actor.subject.clone(),
+            key: key.key,
+            digest: key.digest,
+            expires_at: self.clock.now().after(IDEMPOTENCY_TTL),
+        })
+    }
+}
+
+impl Receipt {
+    /// The operation's id.
+    #[must_use]
+    pub fn id(&self) -> OperationId {
+        self.operation.id
+    }
+}

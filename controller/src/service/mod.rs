@@ -1,0 +1,107 @@
+//! What agents and users ask for, one verb each, above the store.
+//!
+//! A verb is told by an [`Actor`] who has been authorized already (`rest::caller`); it decides what
+//! the request means, asks the store once for the change, and tells those who watch. Not here: HTTP,
+//! SQL, and the wire.
+
+pub mod agents;
+pub mod clusters;
+pub mod conversation;
+pub mod dispatch;
+pub mod environments;
+pub mod leases;
+pub mod operations;
+pub mod output;
+pub mod presence;
+pub mod spec_secrets;
+pub mod versions;
+pub mod watch;
+
+use std::sync::Arc;
+
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::environment::{EnvironmentPattern, Grant};
+use cratekube_common::domain::id::OperationId;
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::mint::Mint;
+
+use crate::store::{Store, StoreError};
+use presence::Presence;
+use spec_secrets::SpecVault;
+use watch::Watch;
+
+/// The verbs. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// Who is told.
+    pub watch: Watch,
+    /// Who is here.
+    pub presence: Presence,
+    /// The time.
+    pub clock: Clock,
+    /// New identifiers.
+    pub mint: Mint,
+    /// Encrypts secrets of specs.
+    pub vault: Arc<dyn SpecVault>,
+}
+
+/// Who asks, as far as a verb needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The token's subject.
+    pub subject: String,
+    /// What it may do, and where.
+    pub grants: Vec<Grant>,
+    /// Address that the request came from.
+    pub origin: String,
+    /// The request.
+    pub request_id: String,
+}
+
+impl Actor {
+    /// The patterns that name every environment the actor may see.
+    #[must_use]
+    pub fn visible(&self) -> Vec<EnvironmentPattern> {
+        self.grants.iter().map(|grant| grant.environments.clone()).collect()
+    }
+
+    fn audit(&self, action: &str, object: String, detail: String) -> AuditEntry {
+        AuditEntry {
+            actor: self.subject.clone(),
+            origin: self.origin.clone(),
+            action: action.to_owned(),
+            object,
+            outcome: AuditOutcome::Allowed,
+            detail,
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+/// Why a verb did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    /// There is a cluster of this name.
+    #[error("a cluster of this name exists")]
+    Exists,
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// Another operation is at work on the cluster.
+    #[error("operation {0} is at work on the cluster")]
+    Busy(OperationId),
+    /// The cluster is at another revision.
+    #[error("the cluster is at revision {0}")]
+    Changed(u64),
+    /// The cluster's phase does not allow it.
+    #[error("{0}")]
+    NotAllowed(String),
+}

@@ -1,0 +1,380 @@
+//! The furniture of stories: a store, people and agents with good manners, and their documents.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
+use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::cluster::intake;
+use cratekube_common::domain::cluster::spec::ClusterSpec;
+use cratekube_common::domain::environment::EnvironmentPattern;
+use cratekube_common::domain::failure::{Failure, FailureClass};
+use cratekube_common::domain::generation::{Manifest, SealedFile};
+use cratekube_common::domain::id::{AgentId, AttemptId, OperationId, VolumeId};
+use cratekube_common::domain::operation::{Operation, OperationKind};
+use cratekube_common::domain::run::{Assignment, HeldRun, RkeBinary, RunOutcome, RunReport, RunVerdict};
+use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::clock::ManualClock;
+use cratekube_common::runtime::mint::Mint;
+use serde_json::json;
+
+use super::Place;
+use crate::store::{
+    AcceptOperation, AcceptProvision, Acceptance, Applied, CertificateFacts, ConnectAgent, EnrollAgent, Enrolled,
+    Idempotency, LeaseTasks, LeasedTask, NewJoinToken, OutputAppended, Settled, Store,
+};
+
+/// Where stories are played.
+pub struct House {
+    /// The store under test.
+    pub store: Arc<dyn Store>,
+    /// The time; stories let it pass.
+    pub clock: Arc<ManualClock>,
+    mint: Mint,
+    place: Box<dyn Place>,
+}
+
+impl std::fmt::Debug for House {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("House").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// An enrolled agent with one volume.
+#[derive(Debug, Clone, Copy)]
+pub struct Bastion {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its volume.
+    pub volume: VolumeId,
+}
+
+impl House {
+    /// Opens a fresh store.
+    pub async fn open(place: Box<dyn Place>) -> Self {
+        let clock = ManualClock::at(Timestamp::from_millis(1_795_000_000_000));
+        let shared: cratekube_common::runtime::clock::Clock = clock.clone();
+        let store = place.open().await;
+        Self { store, clock, mint: Mint::system(shared), place }
+    }
+
+    /// Closes the store and opens what it kept.
+    pub async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = self.place.open().await;
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        use cratekube_common::runtime::clock::TimeSource;
+        self.clock.now()
+    }
+
+    /// A new id.
+    pub fn id<T: From<uuid::Uuid>>(&self) -> T {
+        self.mint.id()
+    }
+
+    /// A request for a cluster.
+    pub fn provision(&self, environment: &str, name: &str) -> AcceptProvision {
+        AcceptProvision {
+            cluster: self.id(),
+            operation: self.id(),
+            tasks: vec![self.id()],
+            environment: environment.parse().unwrap(),
+            name: name.parse().unwrap(),
+            spec: spec(),
+            sealed_secrets: Some(vec![7, 0, 7]),
+            requested_by: "ann".into(),
+            warnings: vec!["one etcd node".into()],
+            idempotency: None,
+            audit: entry("cluster.provision", name),
+            now: self.now(),
+        }
+    }
+
+    /// An idempotency key.
+    pub fn key(&self, subject: &str, key: &str, digest: &str) -> Option<Idempotency> {
+        let expires_at = self.now().after(Duration::from_secs(60));
+        Some(Idempotency { subject: subject.into(), key: key.into(), digest: digest.into(), expires_at })
+    }
+
+    /// Asks for a cluster and expects to get it.
+    pub async fn provisioned(&self, environment: &str, name: &str) -> Operation {
+        let request = self.provision(environment, name);
+        accepted(self.store.accept_provision(request).await.unwrap())
+    }
+
+    /// A request for an operation on a cluster.
+    pub fn operation(&self, kind: OperationKind, environment: &str, name: &str) -> AcceptOperation {
+        AcceptOperation {
+            operation: self.id(),
+            tasks: kind.tasks().iter().map(|_| self.id()).collect(),
+            kind,
+            environment: environment.parse().unwrap(),
+            name: name.parse().unwrap(),
+            if_revision: None,
+            requested_by: "ann".into(),
+            reason: Some("no longer needed".into()),
+            idempotency: None,
+            audit: entry("cluster.operation", name),
+            now: self.now(),
+        }
+    }
+
+    /// Asks for a removal.
+    pub async fn remove(&self, environment: &str, name: &str) -> Acceptance {
+        let request = self.operation(OperationKind::Remove, environment, name);
+        self.store.accept_operation(request).await.unwrap()
+    }
+
+    /// A join token; its secret's hash is its word, doubled up to a hash's length.
+    pub async fn token(&self, secret: &str, environments: &str) -> NewJoinToken {
+        let token = NewJoinToken {
+            id: self.id(),
+            secret_sha256: hash(secret),
+            agent: None,
+            environments: environments.parse().unwrap(),
+            created_at: self.now(),
+            expires_at: self.now().after(Duration::from_secs(3_600)),
+        };
+        self.store.keep_join_token(token.clone(), entry("join-token.create", secret)).await.unwrap();
+        token
+    }
+
+    /// A request to enrol.
+    pub fn enrolment(&self, secret: &str, name: &str) -> EnrollAgent {
+        EnrollAgent {
+            secret_sha256: hash(secret),
+            agent: self.id(),
+            name: name.parse().unwrap(),
+            certificate: CertificateFacts { serial: "0a".into(), not_after: self.now() },
+            audit: entry("agent.enroll", name),
+            now: self.now(),
+        }
+    }
+
+    /// An agent that enrolled, without a connection.
+    pub async fn enrolled(&self, name: &str, environments: &str) -> AgentId {
+        let secret = self.id::<AgentId>().to_string();
+        self.token(&secret, environments).await;
+        let request = self.enrolment(&secret, name);
+        let agent = request.agent;
+        assert_eq!(self.store.enroll_agent(request).await.unwrap(), Enrolled::New);
+        agent
+    }
+
+    /// An agent that enrolled and connected with a volume of its own.
+    pub async fn bastion(&self, name: &str, environments: &str) -> Bastion {
+        let bastion = Bastion { agent: self.enrolled(name, environments).await, volume: self.id() };
+        self.connect(bastion, Vec::new()).await;
+        bastion
+    }
+
+    /// A connection of an agent.
+    pub fn connection(&self, bastion: Bastion, runs: Vec<HeldRun>) -> ConnectAgent {
+        ConnectAgent {
+            agent: bastion.agent,
+            facts: facts(bastion.volume),
+            runs,
+            contested: Vec::new(),
+            now: self.now(),
+        }
+    }
+
+    /// An agent connects with the runs it holds.
+    pub async fn connect(&self, bastion: Bastion, runs: Vec<HeldRun>) -> Vec<(AttemptId, RunVerdict)> {
+        self.store.connect_agent(self.connection(bastion, runs)).await.unwrap()
+    }
+
+    /// A wish for work.
+    pub fn wish(&self, bastion: Bastion, slots: usize) -> LeaseTasks {
+        LeaseTasks {
+            agent: bastion.agent,
+            attempts: (0..slots).map(|_| self.id()).collect(),
+            volumes: vec![bastion.volume],
+            environments: EnvironmentPattern::any(),
+            now: self.now(),
+        }
+    }
+
+    /// An agent takes work.
+    pub async fn lease(&self, bastion: Bastion, slots: usize) -> Vec<LeasedTask> {
+        self.store.lease_tasks(self.wish(bastion, slots)).await.unwrap()
+    }
+
+    /// An agent takes the one task there is.
+    pub async fn lease_one(&self, bastion: Bastion) -> Assignment {
+        let mut leased = self.lease(bastion, 4).await;
+        assert_eq!(leased.len(), 1, "one task waits");
+        leased.remove(0).assignment
+    }
+
+    /// An agent starts what it was given.
+    pub async fn start(&self, bastion: Bastion, work: &Assignment) {
+        let applied = self.store.start_attempt(bastion.agent, work.attempt, work.fence, self.now()).await.unwrap();
+        assert_eq!(applied, Applied::Done(work.operation));
+    }
+
+    /// A cluster that waits, then is leased and started.
+    pub async fn running(&self, bastion: Bastion, environment: &str, name: &str) -> Assignment {
+        self.provisioned(environment, name).await;
+        let work = self.lease_one(bastion).await;
+        self.start(bastion, &work).await;
+        work
+    }
+
+    /// A cluster that was built.
+    pub async fn ready(&self, bastion: Bastion, environment: &str, name: &str) -> Assignment {
+        let work = self.running(bastion, environment, name).await;
+        let report = self.report(&work, RunOutcome::Succeeded);
+        self.settle(bastion, report).await;
+        work
+    }
+
+    /// A report with a good generation.
+    pub fn report(&self, work: &Assignment, outcome: RunOutcome) -> RunReport {
+        let number = work.known.as_ref().map_or(1, |known| known.generation + 1);
+        RunReport {
+            attempt: work.attempt,
+            fence: work.fence,
+            outcome,
+            exit: None,
+            started_at: Some(self.now()),
+            ended_at: self.now(),
+            generation: Some(self.manifest(work, number)),
+            rke: Some(RkeBinary { version: "v1.8.4".into(), sha256: hash("rke"), rehearsal: false }),
+            warnings: Vec::new(),
+            output_bytes: 0,
+        }
+    }
+
+    /// A good generation.
+    pub fn manifest(&self, work: &Assignment, number: u64) -> Manifest {
+        Manifest {
+            number,
+            cluster: work.cluster,
+            operation: work.operation,
+            attempt: work.attempt,
+            fence: work.fence,
+            sealed_at: self.now(),
+            ca_sha256: Some(hash("ca")),
+            good: true,
+            fault: None,
+            files: vec![SealedFile { name: "cluster.rkestate".into(), bytes: 9, sha256: hash("state") }],
+        }
+    }
+
+    /// A report is settled.
+    pub async fn settle(&self, bastion: Bastion, report: RunReport) {
+        let settled = self.store.settle_attempt(bastion.agent, report, self.now()).await.unwrap();
+        assert!(matches!(settled, Settled::Now { .. }), "{settled:?}");
+    }
+
+    /// Sends output and answers how much is stored.
+    pub async fn append(&self, bastion: Bastion, work: &Assignment, offset: u64, data: &str) -> Option<u64> {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        let appended = self.store.append_output(bastion.agent, work.attempt, work.fence, offset, data).await.unwrap();
+        match appended {
+            OutputAppended::Stored { stored, operation } => {
+                assert_eq!(operation, work.operation);
+                Some(stored)
+            }
+            OutputAppended::Closed => None,
+        }
+    }
+
+    /// A cluster as it is now.
+    pub async fn cluster(&self, environment: &str, name: &str) -> Cluster {
+        let found = self.store.cluster(&environment.parse().unwrap(), &name.parse().unwrap()).await.unwrap();
+        found.unwrap()
+    }
+
+    /// An operation as it is now.
+    pub async fn look(&self, id: OperationId) -> Operation {
+        self.store.operation(id).await.unwrap().unwrap()
+    }
+}
+
+/// What an agent says of itself.
+pub fn facts(volume: VolumeId) -> AgentFacts {
+    AgentFacts {
+        version: "0.1.0".into(),
+        hostname: "bastion".into(),
+        slots: 4,
+        rke: None,
+        kubernetes_versions: vec!["v1.30.14-rancher1-1".into(), "v1.9.7-rancher2-2".into()],
+        volumes: vec![volume_status(volume)],
+    }
+}
+
+/// A volume without a fault.
+pub fn volume_status(id: VolumeId) -> VolumeStatus {
+    VolumeStatus { id, path: "/state".into(), free_bytes: 1, total_bytes: 2, fault: None }
+}
+
+/// The run of an assignment, as its agent holds it.
+pub fn held(work: &Assignment) -> HeldRun {
+    let (attempt, fence, cluster, volume) = (work.attempt, work.fence, work.cluster, work.volume);
+    HeldRun { attempt, fence, cluster, volume, live: true }
+}
+
+/// A failure that can be tried again.
+pub fn failure(class: FailureClass) -> Failure {
+    Failure {
+        class,
+        message: "it did not work".into(),
+        line: Some("FATA[0001] no".into()),
+        retryable: true,
+        remedy: "mend it".into(),
+    }
+}
+
+/// An audit entry.
+pub fn entry(action: &str, object: &str) -> AuditEntry {
+    AuditEntry {
+        actor: "ann".into(),
+        origin: "local".into(),
+        action: action.into(),
+        object: object.into(),
+        outcome: AuditOutcome::Allowed,
+        detail: String::new(),
+        request_id: "r-1".into(),
+    }
+}
+
+/// The operation of a request that was accepted.
+pub fn accepted(acceptance: Acceptance) -> Operation {
+    match acceptance {
+        Acceptance::Accepted(operation) => *operation,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+/// Something that looks like a hash of a word.
+pub fn hash(word: &str) -> String {
+    let mut text: String = word.bytes().map(|b| format!("{b:02x}")).collect();
+    text.extend(std::iter::repeat_n('0', 64usize.saturating_sub(text.len())));
+    text.truncate(64);
+    text
+}
+
+/// A small spec with a masked secret.
+pub fn spec() -> ClusterSpec {
+    let document = json!({
+        "kubernetes_version": "v1.30.14-rancher1-1",
+        "nodes": [{"address": "10.0.0.1", "roles": ["controlplane", "etcd", "worker"]}],
+        "private_registries": [{"url": "registry.example.com", "user": "u", "password": "hunter2"}],
+    });
+    let mut spec = intake::read(&document).unwrap().0;
+    spec.take_secrets();
+    spec
+}
+
+/// A fence one lower.
+pub fn older(fence: Fence) -> Fence {
+    Fence(fence.0 - 1)
+}

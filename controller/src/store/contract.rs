@@ -1,0 +1,374 @@
+//! The values that go into and come out of the store's verbs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::domain::attempt::{AttemptState, Fence};
+use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::spec::ClusterSpec;
+use cratekube_common::domain::environment::EnvironmentPattern;
+use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::name::{AgentName, ClusterName, EnvironmentName};
+use cratekube_common::domain::operation::{Operation, OperationKind, OperationState};
+use cratekube_common::domain::run::{Assignment, RkeBinary};
+use cratekube_common::domain::task::TaskKind;
+use cratekube_common::domain::time::Timestamp;
+
+/// A fault of the store itself.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is busy or full; the same call may succeed later.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Open(String),
+    /// What it holds cannot be read, or a rule that must hold does not.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next part begins; none at the end.
+    pub next: Option<String>,
+}
+
+/// Which part of a list: keyset paging, no offsets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// The `next` of the part before.
+    pub after: Option<String>,
+    /// At most so many items.
+    pub limit: usize,
+}
+
+/// Makes a repeated request find the first one's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Whose key it is; keys of different subjects are independent.
+    pub subject: String,
+    /// The key.
+    pub key: String,
+    /// SHA-256 of what was asked for; another one under the same key is a mistake.
+    pub digest: String,
+    /// When it may be forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// A new cluster and its provision.
+#[derive(Debug, Clone)]
+pub struct AcceptProvision {
+    /// Ids, minted by the caller.
+    pub cluster: ClusterId,
+    /// Id of the operation.
+    pub operation: OperationId,
+    /// One id for each of the operation's tasks.
+    pub tasks: Vec<TaskId>,
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// Desired state, secrets masked.
+    pub spec: ClusterSpec,
+    /// The secrets of the spec, encrypted by the caller; none when it has none.
+    pub sealed_secrets: Option<Vec<u8>>,
+    /// Who asks.
+    pub requested_by: String,
+    /// Warnings of validation, kept with the operation.
+    pub warnings: Vec<String>,
+    /// Against double requests.
+    pub idempotency: Option<Idempotency>,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// An operation on an existing cluster.
+#[derive(Debug, Clone)]
+pub struct AcceptOperation {
+    /// Id of the operation.
+    pub operation: OperationId,
+    /// One id for each of the operation's tasks.
+    pub tasks: Vec<TaskId>,
+    /// What to do.
+    pub kind: OperationKind,
+    /// Where.
+    pub environment: EnvironmentName,
+    /// On which cluster.
+    pub name: ClusterName,
+    /// Only if the cluster is still at this revision.
+    pub if_revision: Option<u64>,
+    /// Who asks.
+    pub requested_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Against double requests.
+    pub idempotency: Option<Idempotency>,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of a request for an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Acceptance {
+    /// Recorded.
+    Accepted(Box<Operation>),
+    /// The same request was accepted before; this is its operation as it is now.
+    Replayed(Box<Operation>),
+    /// The idempotency key was used for something else.
+    KeyReused,
+    /// A cluster of this name exists (and is not removed).
+    Exists,
+    /// There is no such cluster.
+    NotFound,
+    /// Another operation is at work on the cluster.
+    Busy(OperationId),
+    /// The cluster changed since; this is its revision.
+    Changed(u64),
+    /// The cluster's phase does not allow it, in words.
+    NotAllowed(String),
+}
+
+/// Which clusters.
+#[derive(Debug, Clone)]
+pub struct ClusterFilter {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Removed ones too.
+    pub include_removed: bool,
+}
+
+/// Which operations.
+#[derive(Debug, Clone, Default)]
+pub struct OperationFilter {
+    /// In environments that one of these patterns names.
+    pub environments: Vec<EnvironmentPattern>,
+    /// Of this environment only.
+    pub environment: Option<EnvironmentName>,
+    /// Of the cluster of this name only.
+    pub cluster: Option<ClusterName>,
+    /// In this state only.
+    pub state: Option<OperationState>,
+}
+
+/// An environment and how many clusters it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentSummary {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// Clusters that are not removed.
+    pub clusters: u64,
+}
+
+/// One attempt as watchers of its operation see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRecord {
+    /// Its id.
+    pub id: AttemptId,
+    /// The task.
+    pub task: TaskId,
+    /// What was done.
+    pub kind: TaskKind,
+    /// Where it is.
+    pub state: AttemptState,
+    /// The agent that has it.
+    pub agent: AgentId,
+    /// Its fence.
+    pub fence: Fence,
+    /// When it was leased.
+    pub leased_at: Timestamp,
+    /// When the run was recorded by the agent.
+    pub started_at: Option<Timestamp>,
+    /// When its end was recorded.
+    pub ended_at: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Which `rke` ran.
+    pub rke: Option<RkeBinary>,
+    /// Where its output begins within the operation's output.
+    pub output_offset: u64,
+    /// Bytes of its output.
+    pub output_bytes: u64,
+}
+
+/// A piece of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputPiece {
+    /// The bytes, from the offset asked for.
+    pub data: Bytes,
+    /// Where the output ends for now.
+    pub end: u64,
+    /// True when nothing will be added: the operation is over.
+    pub complete: bool,
+}
+
+/// What became of a piece of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputAppended {
+    /// So many bytes of this run are stored now, durably.
+    Stored {
+        /// Bytes from the beginning of the run.
+        stored: u64,
+        /// The operation they belong to, for those who watch it.
+        operation: OperationId,
+    },
+    /// The attempt is settled, superseded or not this agent's: nothing was stored.
+    Closed,
+}
+
+/// A join token to keep.
+#[derive(Debug, Clone)]
+pub struct NewJoinToken {
+    /// Its id.
+    pub id: JoinTokenId,
+    /// SHA-256 of the secret, lower-case hex.
+    pub secret_sha256: String,
+    /// Only for an agent of this name.
+    pub agent: Option<AgentName>,
+    /// Environments whose new clusters the agent may be given.
+    pub environments: EnvironmentPattern,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A certificate as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Serial number, lower-case hex.
+    pub serial: String,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// An agent that enrols.
+#[derive(Debug, Clone)]
+pub struct EnrollAgent {
+    /// SHA-256 of the join token's secret, lower-case hex.
+    pub secret_sha256: String,
+    /// Id for the agent if it is new.
+    pub agent: AgentId,
+    /// Name it wants.
+    pub name: AgentName,
+    /// The certificate that was made for it (thrown away when refused).
+    pub certificate: CertificateFacts,
+    /// The audit entry; its outcome is set by the store.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolled {
+    /// Recorded under the id given.
+    New,
+    /// Refused. The other side is told no reason; the log and the audit are.
+    Refused(EnrollRefusal),
+}
+
+/// Why an enrolment was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnrollRefusal {
+    /// No such token.
+    Unknown,
+    /// Used before: an alarm.
+    Used,
+    /// Ended.
+    Expired,
+    /// For another agent.
+    OtherName,
+    /// An agent of this name is enrolled and not revoked.
+    NameTaken,
+}
+
+/// What a heartbeat says.
+#[derive(Debug, Clone)]
+pub struct HeartbeatFacts {
+    /// When it came.
+    pub seen_at: Timestamp,
+    /// The agent's clock minus ours, in milliseconds.
+    pub clock_skew_ms: i64,
+    /// Its volumes.
+    pub volumes: Vec<VolumeStatus>,
+}
+
+/// A wish for work.
+#[derive(Debug, Clone)]
+pub struct LeaseTasks {
+    /// The agent.
+    pub agent: AgentId,
+    /// Ids for the attempts; as many tasks are leased at most.
+    pub attempts: Vec<AttemptId>,
+    /// Volumes it serves without a fault, in its order.
+    pub volumes: Vec<VolumeId>,
+    /// Environments whose new clusters it may be given.
+    pub environments: EnvironmentPattern,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// A task that was leased.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeasedTask {
+    /// What the agent is to do; secrets of the spec masked.
+    pub assignment: Assignment,
+    /// The secrets of the spec, as the caller of `accept_provision` encrypted them.
+    pub sealed_secrets: Option<Vec<u8>>,
+}
+
+/// What became of a conditional change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Done, or done before. The operation it belongs to, for those who watch it.
+    Done(OperationId),
+    /// The attempt is settled, superseded, under another fence or not this agent's.
+    Stale,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// Recorded.
+    Now {
+        /// The operation, for those who watch it.
+        operation: OperationId,
+        /// True when a task is queued now that was not before.
+        more_work: bool,
+    },
+    /// This very report was recorded before.
+    Already(OperationId),
+    /// So many bytes of its output are stored, fewer than the report names: send them first.
+    OutputMissing {
+        /// Bytes stored.
+        stored: u64,
+    },
+    /// The attempt is superseded or not this agent's. The report is kept as evidence, not applied.
+    Stale,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub entry: AuditEntry,
+}
+
+/// How long an idempotency key is remembered: longer than any client retries.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);

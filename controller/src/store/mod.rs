@@ -1,0 +1,202 @@
+//! The store contract: domain verbs, each one atomic and durable when it answers.
+//!
+//! Invariants every implementation keeps (the conformance suite checks them):
+//! - what was answered survives power loss; what was not answered may or may not have happened, and a
+//!   caller may ask again: every verb is idempotent by the identifiers it is given;
+//! - at most one attempt per cluster is in a [locking state](cratekube_common::domain::attempt::LOCKING),
+//!   held by a unique index and not by good behaviour;
+//! - a life-cycle step that the domain's `transition` functions refuse is refused here;
+//! - anything that carries an old fence or belongs to another agent changes nothing;
+//! - the audit entry of a change is written in the same transaction.
+//!
+//! "Not found" is `Ok(None)`. A conditional change tells *done*, *found but not allowed* and *not
+//! found* apart in its answer; [`StoreError`] is for faults of the store itself.
+//!
+//! Not here: leases in time. Who is late is decided with a monotonic clock by `service::leases`; the
+//! store is told by [`Store::lose_attempts`].
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod contract;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use cratekube_common::domain::agent::{Agent, AgentFacts};
+use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::generation::Manifest;
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, VolumeId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
+use cratekube_common::domain::operation::Operation;
+use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::run::{HeldRun, RunReport, RunVerdict};
+use cratekube_common::domain::time::Timestamp;
+
+pub use contract::*;
+
+/// What controllers keep. See the module's opening for what every verb promises.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    // --- what users ask for -------------------------------------------------------------------
+
+    /// Records a new cluster with its provision operation and tasks.
+    async fn accept_provision(&self, request: AcceptProvision) -> Result<Acceptance, StoreError>;
+
+    /// Records an operation on an existing cluster (a removal; later kinds come the same way).
+    async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError>;
+
+    /// A cluster by name; the newest of that name when the name was used before. Secrets masked.
+    async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError>;
+
+    /// Clusters of one environment by name, removed ones only when asked for.
+    async fn clusters(&self, filter: ClusterFilter, page: PageRequest) -> Result<Page<Cluster>, StoreError>;
+
+    /// Environments that have clusters which are not removed, by name, with their number.
+    async fn environments(&self) -> Result<Vec<EnvironmentSummary>, StoreError>;
+
+    /// An operation.
+    async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError>;
+
+    /// Operations, newest first.
+    async fn operations(&self, filter: OperationFilter, page: PageRequest) -> Result<Page<Operation>, StoreError>;
+
+    /// The attempts of an operation, oldest first.
+    async fn attempts(&self, operation: OperationId) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    /// Generations of a cluster, newest first.
+    async fn generations(&self, cluster: ClusterId, page: PageRequest) -> Result<Page<Manifest>, StoreError>;
+
+    // --- output -------------------------------------------------------------------------------
+
+    /// A piece of an operation's output: the runs of all its attempts, one after the other.
+    /// Answers at most `max` bytes from `offset`, and where the output ends for now.
+    async fn read_output(&self, operation: OperationId, offset: u64, max: usize) -> Result<OutputPiece, StoreError>;
+
+    /// Stores output of a run. `offset` counts from the beginning of that run. What is stored already
+    /// is skipped; a gap stores nothing. Durable when it answers.
+    async fn append_output(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<OutputAppended, StoreError>;
+
+    // --- what agents do -----------------------------------------------------------------------
+
+    /// Keeps a join token (its hash) until it is used or ends.
+    async fn keep_join_token(&self, token: NewJoinToken, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// Consumes a join token and records the agent, in one transaction: of two that race, one wins.
+    async fn enroll_agent(&self, request: EnrollAgent) -> Result<Enrolled, StoreError>;
+
+    /// Records a renewed certificate.
+    async fn renew_agent(&self, agent: AgentId, certificate: CertificateFacts) -> Result<bool, StoreError>;
+
+    /// An agent.
+    async fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError>;
+
+    /// Agents by name.
+    async fn agents(&self, page: PageRequest) -> Result<Page<Agent>, StoreError>;
+
+    /// Kubernetes versions that any enrolled agent has ever offered; empty while none is known.
+    async fn kubernetes_versions(&self) -> Result<Vec<String>, StoreError>;
+
+    /// An agent connected: records its facts, takes over the volumes it serves (a volume belongs to
+    /// the agent that connected with it last, unless a session of another agent is named live in
+    /// `contested`), and answers what becomes of each run it holds. Attempts of this agent or on its
+    /// volumes that were leased but are not among the held runs never started: they are released and
+    /// their tasks queued again. Attempts on its volumes that other agents started and that are not
+    /// held here stay unknown.
+    async fn connect_agent(&self, request: ConnectAgent) -> Result<Vec<(AttemptId, RunVerdict)>, StoreError>;
+
+    /// What a heartbeat says; need not be durable at once.
+    async fn note_heartbeat(&self, agent: AgentId, heartbeat: HeartbeatFacts) -> Result<(), StoreError>;
+
+    /// Leases queued tasks to an agent, oldest first, each with the next fence of its cluster. A
+    /// cluster without a volume gets the agent's first served volume. Never two for one cluster.
+    async fn lease_tasks(&self, request: LeaseTasks) -> Result<Vec<LeasedTask>, StoreError>;
+
+    /// The agent has recorded the run and starts (or goes on with) it.
+    async fn start_attempt(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError>;
+
+    /// The agent never started it: the task is queued again.
+    async fn release_attempt(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError>;
+
+    /// Which of these attempts are still the agent's to work on; `Cancel` where that is asked for.
+    async fn lease_verdicts(
+        &self,
+        agent: AgentId,
+        attempts: Vec<AttemptId>,
+    ) -> Result<Vec<(AttemptId, RunVerdict)>, StoreError>;
+
+    /// The leases of these attempts ran out: those that were leased or started become unknown, their
+    /// clusters stay locked. Answers which.
+    async fn lose_attempts(&self, attempts: Vec<AttemptId>, now: Timestamp) -> Result<Vec<AttemptId>, StoreError>;
+
+    /// Attempts in a locking state with the agent that holds each: what a starting controller watches.
+    async fn held_attempts(&self) -> Result<Vec<(AttemptId, AgentId)>, StoreError>;
+
+    /// How far a run is.
+    async fn record_progress(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        progress: Progress,
+    ) -> Result<Applied, StoreError>;
+
+    /// Moves attempt, task, operation and cluster on by a run's report, records its generation and
+    /// makes the next task, in one transaction. A report is accepted once; the same report again
+    /// answers [`Settled::Already`]. Refused while output is missing: `OutputMissing`.
+    async fn settle_attempt(&self, agent: AgentId, report: RunReport, now: Timestamp) -> Result<Settled, StoreError>;
+
+    // --- housekeeping -------------------------------------------------------------------------
+
+    /// Adds an entry to the audit log.
+    async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The audit log, newest first.
+    async fn audit_entries(&self, page: PageRequest) -> Result<Page<AuditRecord>, StoreError>;
+
+    /// Forgets idempotency keys and join tokens that ended before `now`. Returns how many.
+    async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Whether the store answers and can write.
+    async fn ready(&self) -> Result<(), StoreError>;
+
+    /// Finishes what is queued and closes.
+    async fn close(&self);
+}
+
+/// Facts an agent connects with.
+#[derive(Debug, Clone)]
+pub struct ConnectAgent {
+    /// The agent, by its certificate.
+    pub agent: AgentId,
+    /// What it says of itself.
+    pub facts: AgentFacts,
+    /// Runs it holds.
+    pub runs: Vec<HeldRun>,
+    /// Volumes that a live session of another agent serves right now: not taken over.
+    pub contested: Vec<VolumeId>,
+    /// When.
+    pub now: Timestamp,
+}

@@ -1,0 +1,342 @@
+//! Recording what users ask for. Once the answer left, it is never lost.
+//!
+//! Order of the checks: the idempotency key, the operation's own id (a caller that did not hear the
+//! answer), then the cluster. A refusal changes nothing.
+
+use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase};
+use cratekube_common::domain::id::{ClusterId, OperationId, TaskId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
+use cratekube_common::domain::operation::{self, Operation, OperationEvent, OperationKind, OperationState};
+use cratekube_common::domain::task::{self, TaskEvent, TaskState};
+use cratekube_common::domain::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::fault::Fault;
+use super::rows::{self, int, json, key};
+use super::{audit, operations};
+use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency};
+
+/// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
+pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) -> Result<Acceptance, Fault> {
+    if let Some(answer) = repeated(db, request.idempotency.as_ref(), request.operation, request.now)? {
+        return Ok(answer);
+    }
+    if live_cluster(db, &request.environment, &request.name)?.is_some() {
+        return Ok(Acceptance::Exists);
+    }
+    let now = request.now.as_millis();
+    db.prepare_cached(
+        "INSERT INTO clusters (id, environment, name, phase, revision, fence, operation, conditions, created_at, \
+             updated_at, sealed_secrets, spec) VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, '[]', ?6, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        key(request.cluster),
+        request.environment.as_str(),
+        request.name.as_str(),
+        ClusterPhase::Pending.as_str(),
+        key(request.operation),
+        now,
+        request.sealed_secrets,
+        spec,
+    ])?;
+    let operation = Operation {
+        warnings: request.warnings.clone(),
+        ..queued(
+            request.operation,
+            OperationKind::Provision,
+            (&request.environment, &request.name, request.cluster),
+            &request.requested_by,
+            request.now,
+        )
+    };
+    let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: None };
+    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    Ok(Acceptance::Accepted(Box::new(operation)))
+}
+
+/// Records an operation on a cluster that exists.
+pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Acceptance, Fault> {
+    if let Some(answer) = repeated(db, request.idempotency.as_ref(), request.operation, request.now)? {
+        return Ok(answer);
+    }
+    let Some(cluster) = live_cluster(db, &request.environment, &request.name)? else {
+        return Ok(Acceptance::NotFound);
+    };
+    if request.if_revision.is_some_and(|revision| revision != cluster.revision) {
+        return Ok(Acceptance::Changed(cluster.revision));
+    }
+    match request.kind {
+        OperationKind::Remove => remove(db, request, &cluster),
+        OperationKind::Provision => provision_again(db, request, &cluster),
+        kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
+    }
+}
+
+/// A failed cluster may be provisioned again: `rke up` goes on from where it is.
+fn provision_again(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
+    if let Some(at_work) = cluster.operation {
+        return Ok(Acceptance::Busy(at_work));
+    }
+    if cluster.phase != ClusterPhase::Failed {
+        let why = format!("The cluster is {}; only one that failed can be provisioned again.", cluster.phase);
+        return Ok(Acceptance::NotAllowed(why));
+    }
+    let operation = asked(request, cluster);
+    let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
+    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    put_to_work(db, cluster, cluster.phase, Some(operation.id), request.now)?;
+    Ok(Acceptance::Accepted(Box::new(operation)))
+}
+
+fn remove(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
+    let at_work = cluster.operation.map(|id| operations::bare(db, id)).transpose()?.flatten();
+    let nothing_ran = !ever_ran(db, request, cluster.id)?;
+    match at_work {
+        Some(waiting)
+            if nothing_ran && waiting.kind == OperationKind::Provision && waiting.state == OperationState::Queued =>
+        {
+            cancel_queued(db, &waiting, request.now)?;
+            remove_at_once(db, request, cluster)
+        }
+        Some(busy) => Ok(Acceptance::Busy(busy.id)),
+        None if nothing_ran => remove_at_once(db, request, cluster),
+        None => {
+            let operation = asked(request, cluster);
+            let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
+            record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+            let phase = cluster::transition(cluster.phase, ClusterEvent::RemovalAccepted)?;
+            put_to_work(db, cluster, phase, Some(operation.id), request.now)?;
+            Ok(Acceptance::Accepted(Box::new(operation)))
+        }
+    }
+}
+
+/// Nothing was ever run for the cluster, so there is nothing to take down.
+fn remove_at_once(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
+    let started = operation::transition(OperationState::Queued, OperationEvent::Started)?;
+    let operation = Operation {
+        state: operation::transition(started, OperationEvent::Succeeded)?,
+        started_at: Some(request.now),
+        ended_at: Some(request.now),
+        ..asked(request, cluster)
+    };
+    let dropped = task::transition(TaskState::Queued, TaskEvent::Cancelled)?;
+    let work = Work { tasks: &request.tasks, state: dropped, volume: None };
+    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    let removing = cluster::transition(cluster.phase, ClusterEvent::RemovalAccepted)?;
+    let removed = cluster::transition(removing, ClusterEvent::Removed)?;
+    put_to_work(db, cluster, removed, None, request.now)?;
+    Ok(Acceptance::Accepted(Box::new(operation)))
+}
+
+/// Ends an operation that no agent has begun.
+fn cancel_queued(db: &Connection, waiting: &Operation, now: Timestamp) -> Result<(), Fault> {
+    let cancelled = operation::transition(waiting.state, OperationEvent::CancelRequested)?;
+    db.prepare_cached("UPDATE operations SET state = ?2, ended_at = ?3 WHERE id = ?1")?.execute(params![
+        key(waiting.id),
+        cancelled.as_str(),
+        now.as_millis()
+    ])?;
+    let mut tasks = db.prepare_cached("SELECT id, state FROM tasks WHERE operation = ?1")?;
+    let tasks = tasks.query_map([key(waiting.id)], |row| Ok((row.get::<_, String>(0)?, rows::word(row, 1)?)))?;
+    for (id, state) in tasks.collect::<Result<Vec<(String, TaskState)>, _>>()? {
+        let cancelled = task::transition(state, TaskEvent::Cancelled)?;
+        db.prepare_cached("UPDATE tasks SET state = ?2 WHERE id = ?1")?.execute(params![id, cancelled.as_str()])?;
+    }
+    Ok(())
+}
+
+/// The answer when this request was recorded before.
+fn repeated(
+    db: &Connection,
+    idempotency: Option<&Idempotency>,
+    operation: OperationId,
+    now: Timestamp,
+) -> Result<Option<Acceptance>, Fault> {
+    if let Some(wanted) = idempotency {
+        let mut select =
+            db.prepare_cached("SELECT digest, operation, expires_at FROM idempotency WHERE subject = ?1 AND key = ?2")?;
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, rows::word(row, 1)?, rows::time(row, 2)?));
+        let known = select.query_row(params![wanted.subject, wanted.key], read).optional()?;
+        match known {
+            Some((_, _, expires_at)) if expires_at <= now => {
+                let sql = "DELETE FROM idempotency WHERE subject = ?1 AND key = ?2";
+                db.prepare_cached(sql)?.execute(params![wanted.subject, wanted.key])?;
+            }
+            Some((digest, _, _)) if digest != wanted.digest => return Ok(Some(Acceptance::KeyReused)),
+            Some((_, first, _)) => return replay(db, first),
+            None => {}
+        }
+    }
+    replay(db, operation)
+}
+
+fn replay(db: &Connection, id: OperationId) -> Result<Option<Acceptance>, Fault> {
+    Ok(operations::by_id(db, id)?.map(|operation| Acceptance::Replayed(Box::new(operation))))
+}
+
+/// What is needed of a cluster that is not removed.
+struct Live {
+    id: ClusterId,
+    phase: ClusterPhase,
+    revision: u64,
+    volume: Option<String>,
+    operation: Option<OperationId>,
+}
+
+fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Live>, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT id, phase, revision, volume, operation FROM clusters \
+         WHERE environment = ?1 AND name = ?2 AND phase <> 'removed'",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Live {
+            id: rows::word(row, 0)?,
+            phase: rows::word(row, 1)?,
+            revision: rows::count(row, 2)?,
+            volume: row.get(3)?,
+            operation: rows::word_or_null(row, 4)?,
+        })
+    };
+    Ok(select.query_row(params![environment.as_str(), name.as_str()], read).optional()?)
+}
+
+/// Whether any attempt on the cluster may have run: all but those that were given back.
+fn ever_ran(db: &Connection, request: &AcceptOperation, cluster: ClusterId) -> Result<bool, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM operations o JOIN attempts a ON a.operation = o.id \
+         WHERE o.environment = ?1 AND o.cluster = ?2 AND o.cluster_id = ?3 AND a.state <> 'released')",
+    )?;
+    let found = params![request.environment.as_str(), request.name.as_str(), key(cluster)];
+    Ok(select.query_row(found, |row| row.get(0))?)
+}
+
+fn put_to_work(
+    db: &Connection,
+    cluster: &Live,
+    phase: ClusterPhase,
+    operation: Option<OperationId>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let sql = "UPDATE clusters SET phase = ?2, operation = ?3, failure = NULL, updated_at = ?4 WHERE id = ?1";
+    let values = params![key(cluster.id), phase.as_str(), operation.map(key), now.as_millis()];
+    db.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
+    let place = (&request.environment, &request.name, cluster.id);
+    Operation {
+        reason: request.reason.clone(),
+        ..queued(request.operation, request.kind, place, &request.requested_by, request.now)
+    }
+}
+
+fn queued(
+    id: OperationId,
+    kind: OperationKind,
+    (environment, cluster, cluster_id): (&EnvironmentName, &ClusterName, ClusterId),
+    requested_by: &str,
+    now: Timestamp,
+) -> Operation {
+    Operation {
+        id,
+        kind,
+        state: OperationState::Queued,
+        environment: environment.clone(),
+        cluster: cluster.clone(),
+        cluster_id,
+        requested_by: requested_by.to_owned(),
+        reason: None,
+        created_at: now,
+        started_at: None,
+        ended_at: None,
+        progress: None,
+        failure: None,
+        warnings: Vec::new(),
+        waiting_for: None,
+        output_bytes: 0,
+    }
+}
+
+/// The tasks of a new operation.
+struct Work<'a> {
+    /// One id for each.
+    tasks: &'a [TaskId],
+    /// State of the first; the others wait for it.
+    state: TaskState,
+    /// The cluster's volume.
+    volume: Option<&'a str>,
+}
+
+/// Writes an operation with its tasks, its key and its audit entry.
+fn record(
+    db: &Connection,
+    operation: &Operation,
+    work: &Work<'_>,
+    idempotency: Option<&Idempotency>,
+    entry: &AuditEntry,
+) -> Result<(), Fault> {
+    insert_operation(db, operation)?;
+    let kinds = operation.kind.tasks();
+    if kinds.len() != work.tasks.len() {
+        let (needed, given) = (kinds.len(), work.tasks.len());
+        return Err(Fault::Damaged(format!("{} needs {needed} task ids, {given} were given", operation.kind)));
+    }
+    for (ordinal, (id, kind)) in work.tasks.iter().zip(kinds).enumerate() {
+        let later = if work.state == TaskState::Queued { TaskState::Pending } else { work.state };
+        let state = if ordinal == 0 { work.state } else { later };
+        db.prepare_cached(
+            "INSERT INTO tasks (id, operation, ordinal, kind, state, cluster_id, environment, volume) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            key(id),
+            key(operation.id),
+            i64::try_from(ordinal).unwrap_or(i64::MAX),
+            kind.as_str(),
+            state.as_str(),
+            key(operation.cluster_id),
+            operation.environment.as_str(),
+            work.volume,
+        ])?;
+    }
+    if let Some(idempotency) = idempotency {
+        db.prepare_cached(
+            "INSERT INTO idempotency (subject, key, digest, operation, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            idempotency.subject,
+            idempotency.key,
+            idempotency.digest,
+            key(operation.id),
+            idempotency.expires_at.as_millis(),
+        ])?;
+    }
+    audit::append(db, entry, operation.created_at)
+}
+
+fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault> {
+    db.prepare_cached(
+        "INSERT INTO operations (id, kind, state, environment, cluster, cluster_id, requested_by, reason, created_at, \
+             started_at, ended_at, warnings, output_bytes) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute(params![
+        key(operation.id),
+        operation.kind.as_str(),
+        operation.state.as_str(),
+        operation.environment.as_str(),
+        operation.cluster.as_str(),
+        key(operation.cluster_id),
+        operation.requested_by,
+        operation.reason,
+        operation.created_at.as_millis(),
+        operation.started_at.map(Timestamp::as_millis),
+        operation.ended_at.map(Timestamp::as_millis),
+        json(&operation.warnings)?,
+        int(operation.output_bytes)?,
+    ])?;
+    Ok(())
+}

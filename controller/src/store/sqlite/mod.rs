@@ -1,0 +1,328 @@
+//! SQLite, embedded: the default store.
+//!
+//! One `writer` commits what waits as one transaction; a few `readers` read beside it. Every
+//! family of verbs is a file of functions on a connection; this one wires them to the contract.
+//!
+//! Durability: WAL with `synchronous=FULL`; a verb answers after the commit that holds it. Heartbeats
+//! are the one exception the contract allows (see `agents`).
+//!
+//! Not here: who may use the data directory (the application locks it), and time: every verb is told.
+
+mod accept;
+mod agents;
+mod attempts;
+mod audit;
+mod clusters;
+mod connect;
+mod enroll;
+mod fault;
+mod lease;
+mod migrate;
+mod operations;
+mod output;
+mod page;
+mod readers;
+mod rows;
+mod settle;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::cluster::spec::Secrets;
+use cratekube_common::domain::generation::Manifest;
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
+use cratekube_common::domain::operation::Operation;
+use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::run::{RunReport, RunVerdict};
+use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::files;
+
+use super::{
+    AcceptOperation, AcceptProvision, Acceptance, Applied, AttemptRecord, AuditRecord, CertificateFacts, ClusterFilter,
+    ConnectAgent, EnrollAgent, Enrolled, EnvironmentSummary, HeartbeatFacts, LeaseTasks, LeasedTask, NewJoinToken,
+    OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, Settled, Store, StoreError,
+};
+use output::Output;
+use readers::Readers;
+use writer::Writer;
+
+/// The database within the data directory.
+pub const DATABASE_FILE: &str = "cratekube.db";
+/// The output of operations within the data directory.
+pub const OUTPUT_DIR: &str = "output";
+/// Page cache of the writer: what a burst of small transactions touches.
+const WRITER_CACHE_KIB: u32 = 4_096;
+
+/// Where the work of the store is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// Writes on a thread of their own, lists and files on threads that may block.
+    #[default]
+    Thread,
+    /// Everything on the task that asks: no thread decides the order of anything, so that a
+    /// simulation repeats itself.
+    Inline,
+}
+
+/// How to open the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SqliteOptions {
+    /// Where the work is done.
+    pub execution: Execution,
+}
+
+/// The embedded store.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Arc<Readers>,
+    output: Arc<Output>,
+    sightings: agents::Sightings,
+}
+
+impl SqliteStore {
+    /// Opens the store in a data directory, making both when they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when the database is damaged, not ours, or from a newer release; it is left
+    /// as it is then.
+    pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let (file, outputs) = (data_dir.join(DATABASE_FILE), data_dir.join(OUTPUT_DIR));
+        let failed = |e: std::io::Error| StoreError::Open(format!("{}: {e}", data_dir.display()));
+        if !file.try_exists().map_err(failed)? && has_entries(&outputs) {
+            return Err(StoreError::Open(format!(
+                "{} is missing although {} holds output: restore it from a backup, or move the output away to begin anew",
+                file.display(),
+                outputs.display()
+            )));
+        }
+        files::make_dir(&outputs).map_err(failed)?;
+        let db = migrate::open_writer(&file, WRITER_CACHE_KIB)?;
+        let inline = options.execution == Execution::Inline;
+        let writer = if inline { Writer::inline(db) } else { Writer::thread(db)? };
+        let readers = Readers::new(file, inline);
+        let output = Output::new(outputs, inline, writer.clone(), Arc::clone(&readers));
+        Ok(Self { writer, readers, output, sightings: agents::Sightings::default() })
+    }
+
+    /// Follows the chain of the audit log. Answers how many entries it has.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the number of the first entry that is missing or was changed.
+    pub async fn verify_audit(&self) -> Result<u64, StoreError> {
+        self.readers.scan(audit::verify).await
+    }
+
+    async fn write_sightings(&self, seen: Vec<(AgentId, HeartbeatFacts)>) -> Result<(), StoreError> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        self.writer.run(move |db| agents::write_sightings(db, &seen)).await
+    }
+}
+
+fn has_entries(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn accept_provision(&self, request: AcceptProvision) -> Result<Acceptance, StoreError> {
+        let spec = request.spec.to_json(Secrets::Mask).to_string();
+        self.writer.run(move |db| accept::provision(db, &request, &spec)).await
+    }
+
+    async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError> {
+        self.writer.run(move |db| accept::operation(db, &request)).await
+    }
+
+    async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError> {
+        self.readers.point(|db| clusters::by_name(db, environment, name))
+    }
+
+    async fn clusters(&self, filter: ClusterFilter, page: PageRequest) -> Result<Page<Cluster>, StoreError> {
+        self.readers.scan(move |db| clusters::list(db, &filter, &page)).await
+    }
+
+    async fn environments(&self) -> Result<Vec<EnvironmentSummary>, StoreError> {
+        self.readers.scan(clusters::environments).await
+    }
+
+    async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        self.readers.point(|db| operations::by_id(db, id))
+    }
+
+    async fn operations(&self, filter: OperationFilter, page: PageRequest) -> Result<Page<Operation>, StoreError> {
+        self.readers.scan(move |db| operations::list(db, &filter, &page)).await
+    }
+
+    async fn attempts(&self, operation: OperationId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.readers.point(|db| operations::attempts(db, operation))
+    }
+
+    async fn generations(&self, cluster: ClusterId, page: PageRequest) -> Result<Page<Manifest>, StoreError> {
+        self.readers.scan(move |db| clusters::generations(db, cluster, &page)).await
+    }
+
+    async fn read_output(&self, operation: OperationId, offset: u64, max: usize) -> Result<OutputPiece, StoreError> {
+        self.output.read(operation, offset, max).await
+    }
+
+    async fn append_output(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<OutputAppended, StoreError> {
+        self.output.append((agent, attempt, fence), offset, data).await
+    }
+
+    async fn keep_join_token(&self, token: NewJoinToken, audit: AuditEntry) -> Result<(), StoreError> {
+        self.writer.run(move |db| enroll::keep_token(db, &token, &audit)).await
+    }
+
+    async fn enroll_agent(&self, request: EnrollAgent) -> Result<Enrolled, StoreError> {
+        self.writer.run(move |db| enroll::enroll(db, &request)).await
+    }
+
+    async fn renew_agent(&self, agent: AgentId, certificate: CertificateFacts) -> Result<bool, StoreError> {
+        self.writer.run(move |db| enroll::renew(db, agent, &certificate)).await
+    }
+
+    async fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError> {
+        let mut agent = self.readers.point(|db| agents::by_id(db, id))?;
+        if let Some(agent) = &mut agent {
+            self.sightings.overlay(agent);
+        }
+        Ok(agent)
+    }
+
+    async fn agents(&self, page: PageRequest) -> Result<Page<Agent>, StoreError> {
+        let mut page = self.readers.scan(move |db| agents::list(db, &page)).await?;
+        page.items.iter_mut().for_each(|agent| self.sightings.overlay(agent));
+        Ok(page)
+    }
+
+    async fn kubernetes_versions(&self) -> Result<Vec<String>, StoreError> {
+        self.readers.point(agents::kubernetes_versions)
+    }
+
+    async fn connect_agent(&self, request: ConnectAgent) -> Result<Vec<(AttemptId, RunVerdict)>, StoreError> {
+        let agent = request.agent;
+        let volumes = request.facts.volumes.clone();
+        let seen = HeartbeatFacts { seen_at: request.now, clock_skew_ms: 0, volumes };
+        let verdicts = self.writer.run(move |db| connect::connect(db, &request)).await?;
+        self.sightings.connected(agent, seen);
+        Ok(verdicts)
+    }
+
+    async fn note_heartbeat(&self, agent: AgentId, heartbeat: HeartbeatFacts) -> Result<(), StoreError> {
+        let due = self.sightings.note(agent, heartbeat);
+        self.write_sightings(due).await
+    }
+
+    async fn lease_tasks(&self, request: LeaseTasks) -> Result<Vec<LeasedTask>, StoreError> {
+        let leases = self.writer.run(move |db| lease::lease(db, &request)).await?;
+        // One that cannot be read must not keep the others from their agent.
+        let readable = |lease: lease::RawLease| match lease.into_task() {
+            Ok(task) => Some(task),
+            Err(error) => {
+                tracing::error!(%error, "a leased task cannot be read; its cluster stays locked");
+                None
+            }
+        };
+        Ok(leases.into_iter().filter_map(readable).collect())
+    }
+
+    async fn start_attempt(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        self.writer.run(move |db| attempts::start(db, agent, attempt, fence, now)).await
+    }
+
+    async fn release_attempt(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        self.writer.run(move |db| attempts::release(db, agent, attempt, fence, &reason, now)).await
+    }
+
+    async fn lease_verdicts(
+        &self,
+        agent: AgentId,
+        attempts: Vec<AttemptId>,
+    ) -> Result<Vec<(AttemptId, RunVerdict)>, StoreError> {
+        let word = self.readers.point(|db| attempts::verdicts(db, agent, &attempts))?;
+        if !word.found_again.is_empty() {
+            self.writer.run(move |db| attempts::find_again(db, agent, &word.found_again)).await?;
+        }
+        Ok(word.verdicts)
+    }
+
+    async fn lose_attempts(&self, attempts: Vec<AttemptId>, _now: Timestamp) -> Result<Vec<AttemptId>, StoreError> {
+        self.writer.run(move |db| attempts::lose(db, &attempts)).await
+    }
+
+    async fn held_attempts(&self) -> Result<Vec<(AttemptId, AgentId)>, StoreError> {
+        self.readers.scan(lease::held).await
+    }
+
+    async fn record_progress(
+        &self,
+        agent: AgentId,
+        attempt: AttemptId,
+        fence: Fence,
+        progress: Progress,
+    ) -> Result<Applied, StoreError> {
+        self.writer.run(move |db| attempts::progress(db, agent, attempt, fence, &progress)).await
+    }
+
+    async fn settle_attempt(&self, agent: AgentId, report: RunReport, now: Timestamp) -> Result<Settled, StoreError> {
+        self.writer.run(move |db| settle::settle(db, agent, &report, now)).await
+    }
+
+    async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.run(move |db| audit::append(db, &entry, now)).await
+    }
+
+    async fn audit_entries(&self, page: PageRequest) -> Result<Page<AuditRecord>, StoreError> {
+        self.readers.scan(move |db| audit::entries(db, &page)).await
+    }
+
+    async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.writer.run(move |db| enroll::purge(db, now)).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        let probe = "UPDATE probe SET writes = writes + 1";
+        self.writer.run(move |db| Ok(db.prepare_cached(probe)?.execute([]).map(|_| ())?)).await
+    }
+
+    async fn close(&self) {
+        // What heartbeats said since the last minute may be lost; nothing else is unwritten.
+        let _best_effort = self.write_sightings(self.sightings.unwritten()).await;
+        self.writer.close().await;
+        self.readers.close();
+    }
+}

@@ -1,0 +1,287 @@
+//! Output of operations: bytes in files, their durable length in the database.
+//!
+//! Invariants: a length is committed only after its bytes are on disk, and answered only after that
+//! commit; bytes behind the committed length are nobody's and may be overwritten; one worker at a time
+//! writes to one operation's file.
+//!
+//! Pieces that arrive while others are being written wait in a queue and go to disk together: one
+//! `fdatasync` and one commit for all of them. The worker does not belong to any caller, so a caller
+//! that goes away interrupts nothing.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
+use cratekube_common::domain::operation::OperationState;
+use cratekube_common::runtime::files;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::oneshot;
+
+use super::attempts::{self, Held};
+use super::fault::Fault;
+use super::readers::Readers;
+use super::rows::{self, int, key};
+use super::writer::Writer;
+use crate::store::{OutputAppended, OutputPiece, StoreError};
+
+/// Files kept open for appending.
+const OPEN_FILES: usize = 64;
+/// Most bytes of one answer, whatever is asked for.
+const MAX_PIECE: usize = 4 * 1024 * 1024;
+
+/// Appends and reads output.
+#[derive(Debug)]
+pub(super) struct Output {
+    dir: PathBuf,
+    inline: bool,
+    writer: Writer,
+    readers: Arc<Readers>,
+    logs: Mutex<HashMap<OperationId, Arc<Log>>>,
+    uses: AtomicU64,
+}
+
+/// The output of one operation while it is appended to.
+#[derive(Debug, Default)]
+struct Log {
+    file: Mutex<Option<File>>,
+    queue: Mutex<Queue>,
+    used: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: Vec<Piece>,
+    busy: bool,
+}
+
+#[derive(Debug)]
+struct Piece {
+    run: (AgentId, AttemptId, Fence),
+    offset: u64,
+    data: Bytes,
+    reply: oneshot::Sender<Result<OutputAppended, StoreError>>,
+}
+
+impl Output {
+    /// Output in a directory.
+    pub(super) fn new(dir: PathBuf, inline: bool, writer: Writer, readers: Arc<Readers>) -> Arc<Self> {
+        Arc::new(Self { dir, inline, writer, readers, logs: Mutex::default(), uses: AtomicU64::new(0) })
+    }
+
+    /// Stores a piece of a run's output.
+    pub(super) async fn append(
+        self: &Arc<Self>,
+        run: (AgentId, AttemptId, Fence),
+        offset: u64,
+        data: Bytes,
+    ) -> Result<OutputAppended, StoreError> {
+        let Some(held) = self.readers.point(|db| admitted(db, run))? else { return Ok(OutputAppended::Closed) };
+        if data.is_empty() {
+            return Ok(OutputAppended::Stored { stored: held.output_bytes, operation: held.operation });
+        }
+        let (reply, answer) = oneshot::channel();
+        let log = self.log(held.operation);
+        let idle = {
+            let mut queue = lock(&log.queue);
+            queue.pieces.push(Piece { run, offset, data, reply });
+            !std::mem::replace(&mut queue.busy, true)
+        };
+        if idle {
+            let output = Arc::clone(self);
+            let work = move || output.drain(held.operation, &log);
+            if self.inline {
+                work();
+            } else {
+                drop(tokio::task::spawn_blocking(work));
+            }
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("it is closing".into())))
+    }
+
+    /// Reads a piece of an operation's output.
+    pub(super) async fn read(&self, id: OperationId, offset: u64, max: usize) -> Result<OutputPiece, StoreError> {
+        let (end, complete) = self.readers.point(|db| extent(db, id))?;
+        let length = end.saturating_sub(offset).min(max.min(MAX_PIECE) as u64);
+        if length == 0 {
+            return Ok(OutputPiece { data: Bytes::new(), end, complete });
+        }
+        let path = self.path(id);
+        let read = move || {
+            let mut data = vec![0; usize::try_from(length).unwrap_or(0)];
+            let read = File::open(&path).and_then(|file| file.read_exact_at(&mut data, offset));
+            read.map(|()| data).map_err(|e| StoreError::Damaged(format!("output of operation {id}: {e}")))
+        };
+        let data = if self.inline {
+            read()?
+        } else {
+            let gone = |e| StoreError::Unavailable(format!("reading was ended: {e}"));
+            tokio::task::spawn_blocking(read).await.map_err(gone)??
+        };
+        Ok(OutputPiece { data: data.into(), end, complete })
+    }
+
+    /// The worker: writes what waits until nothing waits.
+    fn drain(&self, operation: OperationId, log: &Log) {
+        loop {
+            let mut pieces = {
+                let mut queue = lock(&log.queue);
+                queue.busy = !queue.pieces.is_empty();
+                std::mem::take(&mut queue.pieces)
+            };
+            if pieces.is_empty() {
+                return;
+            }
+            // Callers race into the queue; in the order of offsets most pieces have no gap.
+            pieces.sort_by_key(|piece| (piece.run, piece.offset));
+            while !pieces.is_empty() {
+                let run = pieces[0].run;
+                let rest = pieces.split_off(pieces.partition_point(|piece| piece.run == run));
+                let stored = self.store(operation, log, run, &pieces);
+                for piece in std::mem::replace(&mut pieces, rest) {
+                    let _gone = piece.reply.send(stored.clone());
+                }
+            }
+        }
+    }
+
+    /// Writes pieces of one run, in the order of their offsets.
+    fn store(
+        &self,
+        operation: OperationId,
+        log: &Log,
+        run: (AgentId, AttemptId, Fence),
+        pieces: &[Piece],
+    ) -> Result<OutputAppended, StoreError> {
+        let Some(held) = self.readers.point(|db| admitted(db, run))? else { return Ok(OutputAppended::Closed) };
+        let stored = match self.write(operation, log, &held, pieces) {
+            Ok(stored) => stored,
+            Err(fault) => {
+                // Whatever the file descriptor remembers of the fault is not to be met again.
+                *lock(&log.file) = None;
+                return Err(fault.into());
+            }
+        };
+        let open = stored == held.output_bytes
+            || self.writer.run_blocking(move |db| advance(db, run, operation, &held, stored))?;
+        Ok(if open { OutputAppended::Stored { stored, operation } } else { OutputAppended::Closed })
+    }
+
+    /// Brings the bytes to disk. Answers how many of the run are there, from its beginning.
+    fn write(&self, operation: OperationId, log: &Log, held: &Held, pieces: &[Piece]) -> Result<u64, Fault> {
+        let mut stored = held.output_bytes;
+        let mut slot = lock(&log.file);
+        for piece in pieces {
+            let Some(end) = piece.offset.checked_add(piece.data.len() as u64) else { continue };
+            if piece.offset > stored || end <= stored {
+                continue;
+            }
+            if slot.is_none() {
+                *slot = Some(self.open(operation, held.output_offset + held.output_bytes)?);
+            }
+            if let Some(file) = slot.as_ref() {
+                let fresh = usize::try_from(stored - piece.offset).unwrap_or(usize::MAX);
+                file.write_all_at(&piece.data[fresh..], held.output_offset + stored)?;
+                stored = end;
+            }
+        }
+        match slot.as_ref() {
+            Some(file) if stored > held.output_bytes => file.sync_data()?,
+            _ => {}
+        }
+        Ok(stored)
+    }
+
+    /// Opens an operation's file, which must hold what the database says.
+    fn open(&self, operation: OperationId, durable: u64) -> Result<File, Fault> {
+        let path = self.path(operation);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        if let Some(folder) = path.parent().filter(|_| durable == 0) {
+            files::make_dir(folder)?;
+            let file = options.create(true).truncate(false).open(&path)?;
+            files::sync_dir(folder)?;
+            return Ok(file);
+        }
+        let short = |length: u64| {
+            Fault::Damaged(format!("output of operation {operation}: {durable} bytes are recorded, {length} are there"))
+        };
+        let file = options.open(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => short(0),
+            _ => Fault::Output(e),
+        })?;
+        let length = file.metadata()?.len();
+        if length < durable { Err(short(length)) } else { Ok(file) }
+    }
+
+    /// Ids begin with the time, so that their ends spread the files over the folders.
+    fn path(&self, operation: OperationId) -> PathBuf {
+        let id = operation.to_string();
+        let folder = &id[id.len() - 2..];
+        self.dir.join(folder).join(format!("{id}.log"))
+    }
+
+    fn log(&self, operation: OperationId) -> Arc<Log> {
+        let mut logs = lock(&self.logs);
+        let log = Arc::clone(logs.entry(operation).or_default());
+        log.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        while logs.len() > OPEN_FILES {
+            // One that somebody uses stays: two workers on one file would not know of each other.
+            let unused = logs.iter().filter(|(_, log)| Arc::strong_count(log) == 1);
+            let oldest = unused.min_by_key(|(_, log)| log.used.load(Ordering::Relaxed)).map(|(id, _)| *id);
+            match oldest {
+                Some(id) => drop(logs.remove(&id)),
+                None => break,
+            }
+        }
+        log
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The attempt, when this agent may append to its output.
+fn admitted(db: &Connection, (agent, attempt, fence): (AgentId, AttemptId, Fence)) -> Result<Option<Held>, Fault> {
+    Ok(attempts::read(db, attempt)?.filter(|held| held.is_of(agent, fence) && held.state.locks()))
+}
+
+/// Commits a new length, if the attempt is still open and nobody else moved it.
+fn advance(
+    db: &Connection,
+    run: (AgentId, AttemptId, Fence),
+    operation: OperationId,
+    before: &Held,
+    stored: u64,
+) -> Result<bool, Fault> {
+    let now = admitted(db, run)?.filter(|held| held.output_bytes == before.output_bytes);
+    if now.is_none() {
+        return Ok(false);
+    }
+    let sql = "UPDATE attempts SET output_bytes = ?2 WHERE id = ?1";
+    db.prepare_cached(sql)?.execute(params![key(run.1), int(stored)?])?;
+    let sql = "UPDATE operations SET output_bytes = ?2 WHERE id = ?1";
+    db.prepare_cached(sql)?.execute(params![key(operation), int(before.output_offset + stored)?])?;
+    Ok(true)
+}
+
+/// Where an operation's output ends, and whether that is its end for good.
+fn extent(db: &Connection, id: OperationId) -> Result<(u64, bool), Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT output_bytes, state, EXISTS \
+             (SELECT 1 FROM attempts WHERE operation = ?1 AND state IN ('leased', 'started', 'unknown')) \
+         FROM operations WHERE id = ?1",
+    )?;
+    let read = |row: &Row<'_>| {
+        let state: OperationState = rows::word(row, 1)?;
+        Ok((rows::count(row, 0)?, state.is_terminal() && !row.get::<_, bool>(2)?))
+    };
+    // Of an operation that is not there, nothing will ever come.
+    Ok(select.query_row([key(id)], read).optional()?.unwrap_or((0, true)))
+}
