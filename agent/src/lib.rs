@@ -1,1 +1,15 @@
-//! agent
+//! The agent: runs RKE beside the state volume on a bastion, on behalf of the controller.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod doctor;
+pub mod engine;
+#[cfg(test)]
+mod fixtures;
+pub mod identity;
+pub mod link;
+pub mod notify;
+pub mod port;
+pub mod run;
+pub mod volume;

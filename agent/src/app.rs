@@ -1,0 +1,124 @@
+//! The agent put together: settings → [`Agent`] (volumes served, runs adopted, identity read) →
+//! [`Running`] (in touch with the controller).
+//!
+//! A soft shutdown takes no new work, brings over what is there and leaves; a hard one leaves at once.
+//! Runs go on in either case: they belong to their supervisors.
+
+use std::sync::Arc;
+
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::mint::Mint;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::config::AgentConfig;
+use crate::engine::{EngineSettings, LocalEngine, OpenError};
+use crate::identity::files::{IdentityFiles, IdentityFilesError};
+use crate::link::dial::{Dialer, Tcp};
+use crate::link::{Link, LinkParts};
+use crate::port;
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// It has no usable identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityFilesError),
+    /// It cannot serve its volumes.
+    #[error("cannot serve the state volumes: {0}")]
+    Engine(#[from] OpenError),
+}
+
+/// An agent that has adopted its runs and is ready to connect.
+pub struct Agent {
+    link: Link,
+    engine: Arc<LocalEngine>,
+}
+
+/// An agent that is in touch with its controller, or tries to be.
+pub struct Running {
+    shutdown: Shutdown,
+    link: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Reads the identity, serves the volumes, adopts the runs.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn open(config: &AgentConfig, clock: Clock, mint: Mint) -> Result<Self, AgentError> {
+        Self::open_with(config, clock, mint, Arc::new(Tcp)).await
+    }
+
+    /// Like [`Agent::open`], over a network of the caller's choice.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn open_with(
+        config: &AgentConfig,
+        clock: Clock,
+        mint: Mint,
+        dialer: Arc<dyn Dialer>,
+    ) -> Result<Self, AgentError> {
+        let files = IdentityFiles::at(&config.agent.state_dir);
+        // Before the volumes are locked: an agent that is not enrolled has no business with them.
+        files.load()?;
+        let (tell, events) = port::events();
+        let engine = LocalEngine::open(engine_settings(config), Arc::clone(&clock), tell).await?;
+        let controller = config.controller.address.clone();
+        let held = Arc::clone(&engine) as Arc<dyn port::Engine>;
+        let link = Link::open(LinkParts { engine: held, events, files, controller, dialer, clock, mint })?;
+        Ok(Self { link, engine })
+    }
+
+    /// Begins to connect.
+    #[must_use]
+    pub fn start(self, shutdown: Shutdown) -> Running {
+        let identity = self.link.identity();
+        tracing::info!(agent = %identity.agent, name = %identity.name, version = env!("CARGO_PKG_VERSION"), "the agent runs");
+        let asked = shutdown.clone();
+        let link = tokio::spawn(async move {
+            self.link.run(&asked).await;
+            // The volumes are free for the next agent; the runs on them go on.
+            self.engine.close().await;
+        });
+        Running { shutdown, link }
+    }
+
+    /// Runs until it is asked to stop.
+    ///
+    /// # Errors
+    /// When the link panicked.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), JoinError> {
+        self.start(shutdown).finished().await
+    }
+}
+
+impl Running {
+    /// How to stop it.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Waits until it has stopped.
+    ///
+    /// # Errors
+    /// When the link panicked.
+    pub async fn finished(self) -> Result<(), JoinError> {
+        self.link.await
+    }
+}
+
+fn engine_settings(config: &AgentConfig) -> EngineSettings {
+    let mut settings = EngineSettings::new(config.volumes.paths.clone(), (&config.ssh).into());
+    settings.rke.clone_from(&config.rke.path);
+    settings.slots = config.agent.slots;
+    settings.run_timeout = config.rke.run_timeout;
+    settings.stop_grace = config.rke.stop_grace;
+    settings.output_cap = config.rke.output_cap;
+    settings.keep_generations = usize::try_from(config.volumes.keep_generations).unwrap_or(usize::MAX);
+    settings.require_mount = config.volumes.require_mount;
+    settings.min_free_bytes = config.volumes.min_free_bytes;
+    settings
+}

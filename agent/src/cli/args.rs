@@ -1,0 +1,97 @@
+//! What can be asked of the agent.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use cratekube_common::domain::name::AgentName;
+use cratekube_common::domain::secret::Secret;
+
+use crate::identity::token_source::TokenSource;
+
+const EXAMPLES: &str = "\
+Examples:
+  cratekube-agent init-volume --path /mnt/state
+  cratekube-agent enroll --token-file /run/join-token
+  cratekube-agent doctor
+  cratekube-agent run
+
+Settings come from the file and from the environment: CRATEKUBE_AGENT__SLOTS=8 sets `slots` in section
+[agent]. Exit codes: 0 done, 1 failed, 2 not understood.";
+
+const ENROLL_EXAMPLES: &str = "\
+Examples:
+  # On the controller: cratekube-controller agent join-token > join-token
+  cratekube-agent enroll --token-file join-token
+  ssh controller cratekube-controller agent join-token | cratekube-agent enroll --name bastion-1";
+
+/// Runs RKE beside the state volume on a bastion, on behalf of the CrateKube controller.
+#[derive(Debug, Parser)]
+#[command(name = "cratekube-agent", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Settings file [default: /etc/cratekube/agent.toml, when it exists].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn a join token into this agent's identity.
+    #[command(after_help = ENROLL_EXAMPLES)]
+    Enroll(EnrollArgs),
+    /// Serve the state volumes and execute what the controller assigns.
+    #[command(after_help = "Example:\n  cratekube-agent --config /etc/cratekube/agent.toml run")]
+    Run,
+    /// Look at everything that a run will need, and say how to mend what is wrong.
+    #[command(after_help = "Example:\n  cratekube-agent doctor && systemctl start cratekube-agent")]
+    Doctor,
+    /// Make a state volume of an empty, mounted directory.
+    #[command(after_help = "Example:\n  cratekube-agent init-volume --path /mnt/state")]
+    InitVolume {
+        /// The directory.
+        #[arg(long, value_name = "DIR")]
+        path: PathBuf,
+    },
+    /// Watch over one run (started by the agent itself).
+    #[command(hide = true)]
+    Supervise {
+        /// The run's directory.
+        run_dir: PathBuf,
+    },
+}
+
+/// How to enrol.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// Read the join token from this file, and remove it afterwards [default: standard input].
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// The join token itself; every user of this host can see it with `ps`.
+    #[arg(long, value_name = "TOKEN", value_parser = secret)]
+    pub token: Option<Secret>,
+    /// Name of this agent [default: `agent.name`, then the host's name].
+    #[arg(long)]
+    pub name: Option<AgentName>,
+    /// Replace the identity that this agent already has.
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl EnrollArgs {
+    /// Where the token is to be read from.
+    #[must_use]
+    pub fn token_source(&self) -> TokenSource {
+        match (&self.token_file, &self.token) {
+            (Some(file), _) => TokenSource::File(file.clone()),
+            (None, Some(token)) => TokenSource::Argument(token.clone()),
+            (None, None) => TokenSource::Stdin,
+        }
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}

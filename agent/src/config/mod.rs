@@ -1,0 +1,215 @@
+//! The agent's settings: one TOML file plus `CRATEKUBE_…` environment variables.
+//!
+//! One section per file. Unknown keys are refused and every mistake is reported at once. Each default
+//! is a constant with its reason beside it. Nothing here looks at the host: whether a path exists is
+//! for `doctor` and for the modules that use it.
+
+mod agent;
+mod controller;
+mod log;
+mod rke;
+mod ssh;
+mod volumes;
+
+use std::path::{Path, PathBuf};
+
+use cratekube_common::intake::{Field, Notes};
+use cratekube_common::runtime::settings::{self, SettingsError};
+use serde_json::Value;
+
+pub use agent::AgentSection;
+pub use controller::{Address, ControllerSection};
+pub use log::LogSection;
+pub use rke::RkeSection;
+pub use ssh::SshSection;
+pub use volumes::VolumesSection;
+
+/// Where the settings are when nothing else is said; the file may be absent.
+pub const DEFAULT_FILE: &str = "/etc/cratekube/agent.toml";
+
+/// Everything that an operator can set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Where the controller is.
+    pub controller: ControllerSection,
+    /// The agent itself.
+    pub agent: AgentSection,
+    /// The state volumes it serves.
+    pub volumes: VolumesSection,
+    /// The `rke` it runs.
+    pub rke: RkeSection,
+    /// How `rke` reaches the clusters' hosts.
+    pub ssh: SshSection,
+    /// What is logged, and how.
+    pub log: LogSection,
+}
+
+impl AgentConfig {
+    /// Reads the file, or the default file when there is one, under the environment.
+    ///
+    /// # Errors
+    /// When a named file cannot be read, or with every mistake in the settings.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<String>), SettingsError> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default.exists().then_some(default));
+        Self::read(&settings::load(file, env)?)
+    }
+
+    /// Makes settings of a document.
+    ///
+    /// # Errors
+    /// [`SettingsError::Mistakes`] with every mistake.
+    pub fn from_value(document: &Value) -> Result<Self, SettingsError> {
+        Self::read(document).map(|(config, _)| config)
+    }
+
+    fn read(document: &Value) -> Result<(Self, Vec<String>), SettingsError> {
+        let notes = Notes::default();
+        let config = read_root(&Field::root(document, &notes));
+        let faults = notes.into_faults();
+        match config {
+            Some(config) if faults.is_acceptable() => {
+                Ok((config, faults.warnings.iter().map(ToString::to_string).collect()))
+            }
+            _ => Err(SettingsError::Mistakes(faults.errors)),
+        }
+    }
+}
+
+/// Reads every section, also when an earlier one is unusable, so that all mistakes are noted.
+fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
+    let mut root = root.object()?;
+    let controller = section(&root.field("controller"), ControllerSection::read);
+    let agent = section(&root.field("agent"), AgentSection::read);
+    let volumes = section(&root.field("volumes"), VolumesSection::read);
+    let rke = section(&root.field("rke"), RkeSection::read);
+    let ssh = section(&root.field("ssh"), SshSection::read);
+    let log = section(&root.field("log"), LogSection::read);
+    root.finish();
+    Some(AgentConfig { controller: controller?, agent: agent?, volumes: volumes?, rke: rke?, ssh: ssh?, log: log? })
+}
+
+type Section<'a> = cratekube_common::intake::Object<'a>;
+
+fn section<T>(field: &Field<'_>, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Option<T> {
+    let mut object = field.object_or_empty()?;
+    let made = read(&mut object);
+    object.finish();
+    made
+}
+
+/// The absolute path here.
+fn path(field: &Field<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(field.string()?);
+    if path.is_absolute() {
+        return Some(path);
+    }
+    field.error(format!("must be an absolute path, found {:?}", path.display().to_string()));
+    None
+}
+
+/// Value of an optional setting: its default when absent, nothing when it is there and wrong.
+fn or<'a, T>(field: &Field<'a>, default: T, read: impl FnOnce(&Field<'a>) -> Option<T>) -> Option<T> {
+    if field.is_present() { read(field) } else { Some(default) }
+}
+
+/// The duration here.
+fn duration(field: &Field<'_>) -> Option<std::time::Duration> {
+    field.check(settings::parse_duration(field.string()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn least() -> Value {
+        json!({"controller": {"address": "controller.internal:7443"}, "volumes": {"paths": ["/mnt/state"]}})
+    }
+
+    fn mistakes(document: &Value) -> Vec<String> {
+        match AgentConfig::from_value(document) {
+            Err(SettingsError::Mistakes(faults)) => faults.iter().map(ToString::to_string).collect(),
+            other => panic!("no mistakes: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn two_settings_are_enough_and_the_rest_has_defaults() {
+        let config = AgentConfig::from_value(&least()).unwrap();
+        assert_eq!(config.controller.address.to_string(), "controller.internal:7443");
+        assert_eq!(config.agent.state_dir, Path::new("/var/lib/cratekube-agent"));
+        assert_eq!(config.agent.slots, 4);
+        assert!(config.volumes.require_mount);
+        assert_eq!(config.rke.run_timeout, Duration::from_secs(7_200));
+        assert_eq!(config.ssh, SshSection::Agent);
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let config = AgentConfig::from_value(&json!({
+            "controller": {"address": "[::1]:7443"},
+            "agent": {"name": "bastion-1", "state_dir": "/var/lib/a", "slots": 16},
+            "volumes": {"paths": ["/mnt/a", "/mnt/b"], "require_mount": false, "keep_generations": 5, "min_free_bytes": 67_108_864},
+            "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576},
+            "ssh": {"key": "/etc/cratekube/id"},
+            "log": {"format": "json", "filter": "debug"},
+        }))
+        .unwrap();
+        assert_eq!((config.controller.address.host(), config.controller.address.port()), ("::1", 7443));
+        assert_eq!(config.agent.name.unwrap().as_str(), "bastion-1");
+        assert_eq!(config.volumes.paths.len(), 2);
+        assert_eq!(config.ssh, SshSection::Key("/etc/cratekube/id".into()));
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let found = mistakes(&json!({
+            "controller": {"address": "controller.internal"},
+            "agent": {"name": "Not A Name", "slots": 0, "state_dir": "relative"},
+            "volumes": {"paths": ["/a", "b", "/a"], "require_mount": "yes", "keep_generations": 1},
+            "rke": {"run_timeout": "soon", "output_cap": 3, "trace": true},
+            "ssh": {"key": "/k", "agent": true},
+            "log": {"format": "xml", "filter": "a=b=c"},
+            "stray": 1,
+        }));
+        let expected = [
+            "/controller/address",
+            "/agent/name",
+            "/agent/state_dir",
+            "/agent/slots",
+            "/volumes/paths/1",
+            "/volumes/paths/2",
+            "/volumes/require_mount",
+            "/volumes/keep_generations",
+            "/rke/run_timeout",
+            "/rke/output_cap",
+            "/rke/trace",
+            "/ssh",
+            "/log/format",
+            "/log/filter",
+            "/stray",
+        ];
+        for pointer in expected {
+            assert!(found.iter().any(|f| f.starts_with(&format!("{pointer}:"))), "{pointer} not in {found:#?}");
+        }
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn what_is_required_is_asked_for_by_its_full_name() {
+        let found = mistakes(&json!({}));
+        assert_eq!(found, ["/controller/address: is required", "/volumes/paths: is required"]);
+    }
+
+    #[test]
+    fn the_environment_alone_is_enough() {
+        let env = [("CRATEKUBE_CONTROLLER__ADDRESS", "c:1"), ("CRATEKUBE_VOLUMES__PATHS", "[\"/mnt/a\"]")];
+        let document = settings::load(None, env.iter().map(|(k, v)| ((*k).into(), (*v).into()))).unwrap();
+        assert_eq!(AgentConfig::from_value(&document).unwrap().volumes.paths, [Path::new("/mnt/a")]);
+    }
+}

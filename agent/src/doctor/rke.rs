@@ -1,0 +1,54 @@
+//! The `rke` that would run, found and asked exactly as the engine does it.
+
+use std::path::{Path, PathBuf};
+
+use super::Check;
+use crate::run::rke::{Finder, Rke};
+
+const SUBJECT: &str = "rke";
+
+/// Finds `rke`, asks its version, and says which one it is.
+pub async fn check(configured: Option<&Path>) -> Check {
+    match Finder::new(configured.map(PathBuf::from)).find().await {
+        Ok(rke) => judge(&rke),
+        Err(error) => {
+            let remedy = "install rke (https://github.com/rancher/rke/releases), or set `rke.path`";
+            Check::fail(SUBJECT, error.to_string(), remedy)
+        }
+    }
+}
+
+fn judge(rke: &Rke) -> Check {
+    let Rke { path, binary, kubernetes_versions } = rke;
+    let versions = kubernetes_versions.len();
+    let finding =
+        format!("{} {}, {versions} Kubernetes versions, SHA-256 {}", path.display(), binary.version, binary.sha256);
+    if binary.rehearsal {
+        let remedy = "install the real rke before clusters matter; this one contacts no host and builds nothing";
+        return Check::warn(SUBJECT, format!("{finding}: a REHEARSAL, not rke"), remedy);
+    }
+    Check::ok(SUBJECT, finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+    use cratekube_common::domain::run::RkeBinary;
+
+    #[tokio::test]
+    async fn an_absent_rke_fails_and_a_rehearsal_warns() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = check(Some(&dir.path().join("rke"))).await;
+        assert_eq!(absent.level, Level::Fail);
+        assert!(absent.remedy.contains("rke.path"));
+        let found = |rehearsal| Rke {
+            path: "/usr/local/bin/rke".into(),
+            binary: RkeBinary { version: "v1.2.23".into(), sha256: "ab".repeat(32), rehearsal },
+            kubernetes_versions: Vec::new(),
+        };
+        assert_eq!(judge(&found(false)).level, Level::Ok);
+        assert_eq!(judge(&found(true)).level, Level::Warn);
+        assert!(judge(&found(true)).finding.contains("REHEARSAL"));
+    }
+}

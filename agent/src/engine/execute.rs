@@ -1,0 +1,377 @@
+//! From an assignment to a running `rke`: claim the directory, pass fence, lock and gate, lay the
+//! ground, write the journal, start the supervisor.
+//!
+//! Nothing is started before `run.json` is durable. Whatever refuses is told as a report, not started.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cratekube_common::domain::failure::{Failure, FailureClass};
+use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
+use cratekube_common::domain::task::TaskKind;
+use cratekube_common::rke::render::{self, SshAccess};
+use cratekube_common::rke::state;
+use cratekube_common::runtime::files;
+use tokio::sync::watch;
+
+use super::attend::{self, Live};
+use super::core::{Core, internal};
+use super::finish;
+use super::held::Wish;
+use crate::run::journal::{Command, Journal, RunRecord};
+use crate::run::process;
+use crate::run::rke::Rke;
+use crate::volume::fence::{self, Accepted};
+use crate::volume::gate::{self, Facts, Ground, Pass};
+use crate::volume::generations::{CLUSTER_YML, Generations, KUBECONFIG, SEALED, STATE, copy_files};
+use crate::volume::identity::Volume;
+use crate::volume::layout::{ClusterDir, ClusterFile};
+use crate::volume::{VolumeError, digest, reserve};
+
+/// How many times the state must fit on the volume again: once where `rke` writes it, once in the next
+/// generation, once to spare.
+const STATE_COPIES: u64 = 3;
+
+/// A lock may be held for a moment by a process that is being started and has not yet let go of what it
+/// inherited.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Executes an assignment to its end.
+pub(crate) async fn execute(
+    core: Arc<Core>,
+    volume: Arc<Volume>,
+    assignment: Assignment,
+    wishes: watch::Receiver<Wish>,
+) {
+    let attempt = assignment.attempt;
+    tracing::info!(%attempt, kind = %assignment.kind, environment = %assignment.environment, cluster = %assignment.name, fence = %assignment.fence, "assigned");
+    let assignment = Arc::new(assignment);
+    match start(&core, &volume, &assignment, &wishes).await {
+        Ok(live) => attend::attend(core, live, wishes).await,
+        Err(refusal) => refuse(&core, &assignment, *refusal).await,
+    }
+}
+
+async fn start(
+    core: &Arc<Core>,
+    volume: &Arc<Volume>,
+    assignment: &Arc<Assignment>,
+    wishes: &watch::Receiver<Wish>,
+) -> Result<Live, Box<Refusal>> {
+    let rke = core.finder.find().await;
+    let rke = rke.map_err(|e| {
+        Refusal::of(internal(e.to_string(), true, "Install rke on the agent's host, or name it in its settings."))
+    })?;
+    for _ in 0..LOCK_TRIES {
+        match try_start(core, volume, assignment, wishes, rke.clone()).await {
+            Err(refusal) if refusal.locked => tokio::time::sleep(LOCK_PAUSE).await,
+            started => return started,
+        }
+    }
+    try_start(core, volume, assignment, wishes, rke).await
+}
+
+async fn try_start(
+    core: &Arc<Core>,
+    volume: &Arc<Volume>,
+    assignment: &Arc<Assignment>,
+    wishes: &watch::Receiver<Wish>,
+    rke: Arc<Rke>,
+) -> Result<Live, Box<Refusal>> {
+    let (volume, assignment, wishes) = (volume.clone(), assignment.clone(), wishes.clone());
+    let started = core.blocking(move |core| {
+        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare()?;
+        core.held.journaled(assignment.attempt, &prepared.journal);
+        if *wishes.borrow() != Wish::GoOn {
+            return Err(Box::new(Refusal { failure: before_start(), journal: Some(prepared.journal), locked: false }));
+        }
+        prepared.start(core)
+    });
+    started.await.unwrap_or_else(|e| Err(Refusal::of(internal(e.to_string(), true, "Retry."))))
+}
+
+fn before_start() -> Failure {
+    Failure {
+        class: FailureClass::Cancelled,
+        message: "ended on request before rke was started".into(),
+        line: None,
+        retryable: true,
+        remedy: "Nothing was changed.".into(),
+    }
+}
+
+/// Why nothing was started, and where that can be noted.
+#[derive(Debug)]
+struct Refusal {
+    failure: Failure,
+    journal: Option<Journal>,
+    locked: bool,
+}
+
+impl Refusal {
+    fn of(failure: Failure) -> Box<Self> {
+        Box::new(Self { failure, journal: None, locked: false })
+    }
+}
+
+impl From<VolumeError> for Box<Refusal> {
+    fn from(error: VolumeError) -> Self {
+        let locked = matches!(error, VolumeError::Locked { .. });
+        Box::new(Refusal { failure: error.to_failure(), journal: None, locked })
+    }
+}
+
+async fn refuse(core: &Arc<Core>, assignment: &Assignment, refusal: Refusal) {
+    let attempt = assignment.attempt;
+    tracing::warn!(%attempt, class = %refusal.failure.class, reason = refusal.failure.message, "rke is not started");
+    let report = RunReport {
+        attempt,
+        fence: assignment.fence,
+        outcome: RunOutcome::Refused(refusal.failure),
+        exit: None,
+        started_at: None,
+        ended_at: core.clock.now(),
+        generation: None,
+        rke: None,
+        warnings: Vec::new(),
+        output_bytes: 0,
+    };
+    if let Some(journal) = refusal.journal {
+        core.held.journaled(attempt, &journal);
+        let report = report.clone();
+        let written = core.blocking(move |core| finish::write_result(core, &journal, &report)).await;
+        if let Err(error) = written {
+            tracing::error!(%attempt, %error, "cannot note a refusal");
+        }
+    }
+    finish::tell(core, report);
+}
+
+/// Everything that is needed to lay the ground for a run.
+struct Preparation<'a> {
+    core: &'a Core,
+    volume: &'a Volume,
+    assignment: &'a Assignment,
+    rke: &'a Rke,
+}
+
+/// A run that can be started.
+struct Prepared {
+    journal: Journal,
+    record: RunRecord,
+    cluster: ClusterDir,
+    lock: File,
+}
+
+impl Preparation<'_> {
+    fn prepare(&self) -> Result<Prepared, Box<Refusal>> {
+        let (cluster, file) = self.volume.layout.claim(&self.cluster_file())?;
+        let journal = Journal::at(cluster.run(self.assignment.attempt));
+        self.volume.layout.check(journal.dir())?;
+        if journal.dir().exists() {
+            let path = journal.dir().to_owned();
+            return Err(VolumeError::Known { attempt: self.assignment.attempt, path }.into());
+        }
+        // From here on there is a place where a refusal can be noted.
+        let noted = |mut refusal: Box<Refusal>| {
+            refusal.journal = Some(journal.clone());
+            refusal
+        };
+        self.pass(&cluster, &file, &journal).map_err(noted)
+    }
+
+    fn pass(&self, cluster: &ClusterDir, file: &ClusterFile, journal: &Journal) -> Result<Prepared, Box<Refusal>> {
+        let offered = Accepted { fence: self.assignment.fence, attempt: self.assignment.attempt };
+        fence::check(fence::read(&cluster.fence())?, offered)?;
+        let lock = cluster.lock()?;
+        finish::seal_leftover(self.core, cluster)?;
+        self.enough_space(cluster)?;
+        let pass = self.gate(cluster, file).map_err(|e| match e {
+            GateError::Refused(failure) => Refusal::of(*failure),
+            GateError::Volume(error) => error.into(),
+        })?;
+        fence::accept(&cluster.fence(), offered)?;
+        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        let cwd = self.lay_ground(cluster, journal, pass.ground)?;
+        let record = self.record(cluster, journal, &cwd, pass);
+        journal.write_run(&record)?;
+        Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock })
+    }
+
+    fn cluster_file(&self) -> ClusterFile {
+        ClusterFile {
+            format_version: 1,
+            cluster: self.assignment.cluster,
+            environment: self.assignment.environment.clone(),
+            name: self.assignment.name.clone(),
+            ca_sha256: None,
+        }
+    }
+
+    fn enough_space(&self, cluster: &ClusterDir) -> Result<(), VolumeError> {
+        let state = fs::metadata(cluster.working().join(STATE)).map_or(0, |m| m.len());
+        let needed = self.core.settings.min_free_bytes.saturating_add(state.saturating_mul(STATE_COPIES));
+        let free = self.volume.free_bytes()?;
+        if free < needed { Err(VolumeError::Full { free, needed }) } else { Ok(()) }
+    }
+
+    fn gate(&self, cluster: &ClusterDir, file: &ClusterFile) -> Result<Pass, GateError> {
+        let (generations, working) = (Generations::at(cluster.generations()), cluster.working());
+        let known = self.assignment.known.as_ref();
+        let newest = generations.newest()?;
+        let newest_good = match &newest {
+            Some(newest) if newest.good => Some(newest.clone()),
+            _ => generations.newest_good()?,
+        };
+        let at_known = known.map(|k| generations.manifest(k.generation)).transpose()?.flatten();
+        let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
+        let bytes = files::read_optional(&working.join(STATE)).map_err(VolumeError::io("read", &working))?;
+        let state = bytes.as_deref().map(state::inspect);
+        let facts = Facts {
+            kind: self.assignment.kind,
+            known,
+            ca_on_record: file.ca_sha256.as_deref(),
+            newest: newest.as_ref(),
+            newest_good: newest_good.as_ref(),
+            at_known: at_known.as_ref(),
+            working: &found,
+            state: state.as_ref().map(Result::as_ref),
+            removed: cluster.is_removed(),
+        };
+        gate::decide(&facts).map_err(GateError::Refused)
+    }
+
+    /// Puts what `rke` is to find where it will run, and gives back where that is.
+    fn lay_ground(
+        &self,
+        cluster: &ClusterDir,
+        journal: &Journal,
+        ground: Ground,
+    ) -> Result<std::path::PathBuf, VolumeError> {
+        let working = cluster.working();
+        let cwd = match self.assignment.kind {
+            TaskKind::Provision => working.clone(),
+            // On a copy: `rke remove` deletes the state whether or not every host was reached.
+            TaskKind::Remove => finish::scratch(journal),
+        };
+        files::make_dir(&cwd).map_err(VolumeError::io("make", &cwd))?;
+        match ground {
+            Ground::Fresh => put_aside(&working, &journal.dir().join("aside"))?,
+            Ground::Working if cwd != working => {
+                copy_files(&working, &cwd).map_err(VolumeError::io("copy", &working))?;
+            }
+            Ground::Working => {}
+        }
+        let name = self.assignment.name.as_str();
+        let text = render::cluster_yml(&self.assignment.spec, name, &self.core.settings.ssh);
+        write_description(&cwd, &text).map_err(VolumeError::io("write cluster.yml to", &cwd))?;
+        Ok(cwd)
+    }
+
+    fn record(&self, cluster: &ClusterDir, journal: &Journal, cwd: &Path, pass: Pass) -> RunRecord {
+        let (assignment, settings) = (self.assignment, &self.core.settings);
+        let arguments: &[&str] = match assignment.kind {
+            TaskKind::Provision => &["up", "--config", CLUSTER_YML],
+            TaskKind::Remove => &["remove", "--force", "--config", CLUSTER_YML],
+        };
+        let mut argv = vec![self.rke.path.display().to_string()];
+        argv.extend(arguments.iter().map(|a| (*a).to_owned()));
+        let agent_socket = match settings.ssh {
+            SshAccess::Agent => std::env::var("SSH_AUTH_SOCK").ok(),
+            SshAccess::Key { .. } => None,
+        };
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        RunRecord {
+            format_version: 1,
+            attempt: assignment.attempt,
+            fence: assignment.fence,
+            task: assignment.task,
+            kind: assignment.kind,
+            operation: assignment.operation,
+            cluster: assignment.cluster,
+            environment: assignment.environment.clone(),
+            name: assignment.name.clone(),
+            volume: assignment.volume,
+            wanted_hosts: assignment.spec.nodes.iter().map(|n| n.address.clone()).collect(),
+            ca_before: pass.ca_before,
+            rke: self.rke.binary.clone(),
+            command: Command {
+                argv,
+                cwd: cwd.to_owned(),
+                env: process::environment(journal.dir(), agent_socket),
+                lock: cluster.lock_path(),
+                reserve: reserve::path(&self.volume.root),
+                time_limit_ms: ms(settings.run_timeout),
+                stop_grace_ms: ms(settings.stop_grace),
+                output_cap: settings.output_cap,
+            },
+            boot_id: self.core.boot_id.clone(),
+            created_at: self.core.clock.now(),
+        }
+    }
+}
+
+enum GateError {
+    Refused(Box<Failure>),
+    Volume(VolumeError),
+}
+
+impl From<VolumeError> for GateError {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(error)
+    }
+}
+
+/// Moves what a failed first run left out of the way, where it can be found.
+fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
+    files::make_dir(aside).map_err(VolumeError::io("make", aside))?;
+    for name in [STATE, KUBECONFIG] {
+        match fs::rename(working.join(name), aside.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(VolumeError::io("put aside", &working.join(name))(error));
+            }
+            _ => {}
+        }
+    }
+    files::sync_dir(aside).and_then(|()| files::sync_dir(working)).map_err(VolumeError::io("put aside into", aside))
+}
+
+/// Whole for `rke`, but not durable: it is written anew for every run, and sealed after it.
+fn write_description(dir: &Path, text: &str) -> io::Result<()> {
+    let aside = dir.join(".cluster.yml.new");
+    files::create_private(&aside)?.write_all(text.as_bytes())?;
+    fs::rename(&aside, dir.join(CLUSTER_YML))
+}
+
+impl Prepared {
+    fn start(self, core: &Core) -> Result<Live, Box<Refusal>> {
+        let Self { journal, record, cluster, lock } = self;
+        let started = process::start_supervisor(core.settings.supervisor_exe.as_deref(), journal.dir(), &lock);
+        let started = started.map(|child| (process::identify(child.id().cast_signed()).ok(), child));
+        match started {
+            Ok((supervisor, child)) => {
+                let at = core.clock.now();
+                Ok(Live {
+                    journal,
+                    record,
+                    cluster,
+                    supervisor,
+                    child: Some(child),
+                    lock: Some(lock),
+                    host_lost: false,
+                    at,
+                })
+            }
+            Err(error) => {
+                let message = format!("the supervisor cannot be started: {error}");
+                let failure =
+                    internal(message, true, "Look at the agent's host: is the agent's executable still there?");
+                Err(Box::new(Refusal { failure, journal: Some(journal), locked: false }))
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! When `rke` has ended: seal what it left, judge, write the result, tell.
+//!
+//! The state is sealed after every run, also after failed and killed ones, before anything else is
+//! said of it. Each step can be repeated after a crash: the seal is found again by its attempt, the
+//! verdict is computed from what is on the volume.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::generation::Manifest;
+use cratekube_common::domain::id::AttemptId;
+use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::domain::task::TaskKind;
+use cratekube_common::rke::classify::{self, Case, Stop};
+use cratekube_common::rke::evidence::Evidence;
+use cratekube_common::rke::state;
+use cratekube_common::runtime::files;
+use serde_json::json;
+
+use super::attend::Live;
+use super::core::{Core, internal};
+use super::held::Told;
+use crate::port::Event;
+use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
+use crate::volume::generations::{Generations, SEALED, STATE, Seal};
+use crate::volume::layout::{ClusterDir, directories};
+use crate::volume::{VolumeError, digest, reserve};
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What its supervisor says; none when that is lost.
+    pub(crate) exit: Option<ExitRecord>,
+    /// What its output says; none when it cannot be read.
+    pub(crate) evidence: Option<Evidence>,
+    /// How much output there is.
+    pub(crate) output_bytes: u64,
+}
+
+/// Seals, judges, writes the result and tells.
+pub(crate) async fn finish(core: &Arc<Core>, live: Live, ended: Ended) {
+    let (attempt, fence) = (live.record.attempt, live.record.fence);
+    match core.blocking(move |core| conclude(core, live, &ended)).await {
+        Ok(report) => tell(core, report),
+        Err(error) => {
+            // Held still, and in the journal as it was: the next start goes on from there.
+            tracing::error!(%attempt, %fence, %error, "cannot finish a run");
+        }
+    }
+}
+
+/// Tells a report that somebody waits for.
+pub(crate) fn tell(core: &Arc<Core>, report: RunReport) {
+    let attempt = report.attempt;
+    match core.held.over(report) {
+        Told::Controller(event) => core.tell(event),
+        Told::Journal(Some(journal)) => mark(core, attempt, journal, Mark::Forgotten),
+        Told::Journal(None) | Told::Nobody => {}
+    }
+    core.tell(Event::Slots);
+}
+
+/// Sets a mark in a run's journal, in the background.
+pub(crate) fn mark(core: &Arc<Core>, attempt: AttemptId, journal: Journal, mark: Mark) {
+    let marking = core.clone();
+    core.see_through(async move {
+        let marked = marking.blocking(move |_| journal.mark(mark)).await;
+        if let Err(error) = marked.and_then(|m| m.map_err(io::Error::other)) {
+            tracing::error!(%attempt, ?mark, %error, "cannot mark a run in its journal; it will be told again");
+        }
+    });
+}
+
+fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
+    // Where another agent started the run we do not have the lock yet.
+    live.lock = live.lock.or_else(|| {
+        live.cluster.lock().inspect_err(|error| tracing::warn!(%error, "sealing beside a lock that is still held")).ok()
+    });
+    let sealed = seal(core, &live);
+    let mut report = judge(core, &live, ended, &sealed);
+    let record = &live.record;
+    if record.kind == TaskKind::Remove
+        && report.outcome == RunOutcome::Succeeded
+        && let Err(error) = clear_away(core, &live, sealed.as_ref().ok())
+    {
+        report.outcome = RunOutcome::Failed(error.to_failure());
+    }
+    write_result(core, &live.journal, &report);
+    tidy(core, &live.cluster);
+    tracing::info!(attempt = %record.attempt, outcome = outcome_name(&report.outcome), exit = ?report.exit, generation = report.generation.as_ref().map(|m| m.number), output_bytes = report.output_bytes, "a run is over");
+    report
+}
+
+fn outcome_name(outcome: &RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Succeeded => "succeeded",
+        RunOutcome::Failed(_) => "failed",
+        RunOutcome::Refused(_) => "refused",
+    }
+}
+
+/// Where a removal runs.
+pub(crate) fn scratch(journal: &Journal) -> PathBuf {
+    journal.dir().join("scratch")
+}
+
+// ---- sealing
+
+fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
+    let sealed = seal_run(core, &live.cluster, &live.record).or_else(|error| {
+        // There is space kept back for exactly this.
+        if error.is_full() && reserve::give_up(&live.record.command.reserve) {
+            return seal_run(core, &live.cluster, &live.record);
+        }
+        Err(error)
+    });
+    if let Err(error) = &sealed {
+        tracing::error!(attempt = %live.record.attempt, %error, "the state cannot be sealed");
+        let working = live.cluster.working();
+        let noted = digest::files(&working, &SEALED)
+            .map_err(VolumeError::io("read", &working))
+            .and_then(|files| live.journal.write_unsealed(&files));
+        if let Err(error) = noted {
+            tracing::error!(attempt = %live.record.attempt, %error, "nor can it be noted what is to be sealed");
+        }
+    }
+    sealed
+}
+
+fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    let file = cluster.read_record()?;
+    let on_record = file.as_ref().and_then(|f| f.ca_sha256.clone());
+    let seal = Seal {
+        cluster: record.cluster,
+        operation: record.operation,
+        attempt: record.attempt,
+        fence: record.fence,
+        ca_on_record: on_record.as_deref().or(record.ca_before.as_deref()),
+        at: core.clock.now(),
+    };
+    let manifest = Generations::at(cluster.generations()).seal(&cluster.working(), &seal)?;
+    if let Some(mut file) = file.filter(|f| f.ca_sha256.is_none() && manifest.good) {
+        file.ca_sha256.clone_from(&manifest.ca_sha256);
+        cluster.write_record(&file)?;
+    }
+    Ok(manifest)
+}
+
+/// Seals what an earlier run left that could not be sealed then (a full disk), if nothing has changed
+/// it since. Called with the cluster's lock held, before the gate.
+pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), VolumeError> {
+    let journals = directories(&cluster.runs())?.into_iter().rev().map(Journal::at);
+    let Some(journal) = journals.into_iter().find(Journal::is_unsealed) else { return Ok(()) };
+    let (Some(left), Some(record)) = (journal.unsealed()?, journal.run()?) else { return Ok(()) };
+    let working = cluster.working();
+    let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
+    if found == left {
+        seal_run(core, cluster, &record)?;
+        journal.clear_unsealed()?;
+    }
+    Ok(())
+}
+
+// ---- judging
+
+fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, VolumeError>) -> RunReport {
+    let (record, exit) = (&live.record, ended.exit.as_ref());
+    let (outcome, mut warnings) = verdict(live, ended);
+    if let Some(dropped) = exit.map(|e| e.dropped_bytes).filter(|n| *n > 0) {
+        warnings.push(format!("{dropped} bytes in the middle of the output were left out"));
+    }
+    let outcome = match (outcome, sealed) {
+        (RunOutcome::Succeeded, Err(error)) => RunOutcome::Failed(error.to_failure()),
+        (outcome, Err(error)) => {
+            warnings.push(format!("the state was not sealed: {error}"));
+            outcome
+        }
+        (outcome, Ok(_)) => outcome,
+    };
+    RunReport {
+        attempt: record.attempt,
+        fence: record.fence,
+        outcome,
+        exit: exit.and_then(|e| e.exit),
+        started_at: exit.map_or(Some(live.at), |e| e.started_at),
+        ended_at: exit.map_or_else(|| core.clock.now(), |e| e.ended_at),
+        generation: sealed.as_ref().ok().cloned(),
+        rke: Some(record.rke.clone()),
+        warnings,
+        output_bytes: ended.output_bytes,
+    }
+}
+
+fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
+    if let Some(error) = ended.exit.as_ref().and_then(|e| e.start_error.as_deref()) {
+        let failure = not_started(error);
+        return (RunOutcome::Refused(failure), Vec::new());
+    }
+    let Some(evidence) = &ended.evidence else {
+        let failure = internal("the output of rke cannot be read".into(), true, "Check the state volume, then retry.");
+        return (RunOutcome::Failed(failure), Vec::new());
+    };
+    let state = files::read_optional(&live.cluster.working().join(STATE)).ok().flatten();
+    let state = state.as_deref().and_then(|bytes| state::inspect(bytes).ok());
+    let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
+    let judgement = classify::judge(&Case {
+        kind: live.record.kind,
+        exit: ended.exit.as_ref().and_then(|e| e.exit),
+        evidence,
+        wanted_hosts: &wanted,
+        state: state.as_ref(),
+        ca_before: live.record.ca_before.as_deref(),
+        stopped: stopped(live, ended.exit.as_ref()),
+    });
+    (judgement.outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+}
+
+fn not_started(error: &str) -> Failure {
+    internal(
+        format!("rke could not be started: {error}"),
+        true,
+        "Check rke on the agent's host with `cratekube-agent doctor`.",
+    )
+}
+
+fn stopped(live: &Live, exit: Option<&ExitRecord>) -> Option<Stop> {
+    if exit.is_some_and(|e| e.timed_out) {
+        return Some(Stop::TimedOut { limit: live.record.command.time_limit() });
+    }
+    if live.journal.has(Mark::Cancel) {
+        return Some(Stop::Cancelled);
+    }
+    live.host_lost.then_some(Stop::HostLost)
+}
+
+// ---- what stays
+
+/// The cluster is gone, and that was verified: its files are in the last generation.
+fn clear_away(core: &Core, live: &Live, sealed: Option<&Manifest>) -> Result<(), VolumeError> {
+    let removed = json!({
+        "cluster": live.record.cluster,
+        "operation": live.record.operation,
+        "attempt": live.record.attempt,
+        "generation": sealed.map(|m| m.number),
+        "removed_at": core.clock.now(),
+    });
+    let path = live.cluster.removed();
+    files::write_atomic(&path, removed.to_string().as_bytes()).map_err(VolumeError::io("write", &path))?;
+    let working = live.cluster.working();
+    match fs::remove_dir_all(&working) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VolumeError::io("remove", &working)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the result; when there is no space, the reserve is given up for it. A result that cannot be
+/// written is told all the same: what is lost is only that a restart knows it.
+pub(crate) fn write_result(core: &Core, journal: &Journal, report: &RunReport) {
+    // The copy that a removal ran on has the cluster's keys.
+    let _often_not_there = fs::remove_dir_all(scratch(journal));
+    let write = || {
+        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        journal.write_result(report)
+    };
+    let written = write().or_else(|error| {
+        let mut reserves = core.volumes.iter().filter(|v| journal.dir().starts_with(&v.root));
+        let given_up = error.is_full() && reserves.any(|v| reserve::give_up(&reserve::path(&v.root)));
+        if given_up { write() } else { Err(error) }
+    });
+    if let Err(error) = written {
+        tracing::error!(attempt = %report.attempt, %error, "cannot write the result of a run");
+    }
+}
+
+/// Keeps as much as the settings say; best effort, and never in the way of a result.
+fn tidy(core: &Core, cluster: &ClusterDir) {
+    let pruned = Generations::at(cluster.generations()).prune(core.settings.keep_generations);
+    if let Err(error) = pruned.and_then(|()| prune_runs(cluster, core.settings.keep_runs)) {
+        tracing::warn!(cluster = %cluster.path().display(), %error, "cannot clear away what is old");
+    }
+    for volume in core.volumes.iter().filter(|v| cluster.path().starts_with(&v.root)) {
+        reserve::take(&volume.root);
+    }
+}
+
+/// Old runs go when the controller has their reports. Their ids are in order of time.
+fn prune_runs(cluster: &ClusterDir, keep: usize) -> Result<(), VolumeError> {
+    let runs = directories(&cluster.runs())?;
+    let excess = runs.len().saturating_sub(keep.max(1));
+    let settled = |dir: &PathBuf| {
+        let journal = Journal::at(dir.clone());
+        (journal.has(Mark::Recorded) || journal.has(Mark::Forgotten)) && !journal.is_unsealed()
+    };
+    for dir in runs.into_iter().take(excess).filter(settled) {
+        fs::remove_dir_all(&dir).map_err(VolumeError::io("prune", &dir))?;
+    }
+    Ok(())
+}

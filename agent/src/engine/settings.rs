@@ -1,0 +1,57 @@
+//! What the engine needs to know. Where these values come from (file, environment) is the business of
+//! `config`; every default here has its reason.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cratekube_common::rke::render::SshAccess;
+
+/// How the engine works.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Roots of the state volumes.
+    pub volumes: Vec<PathBuf>,
+    /// The `rke` to run; the first one on `PATH` when none is named.
+    pub rke: Option<PathBuf>,
+    /// How `rke` logs in to hosts.
+    pub ssh: SshAccess,
+    /// Attempts executed at once. Four: `rke` waits for hosts most of the time, and a bastion is small.
+    pub slots: u32,
+    /// Longest run. Two hours: four times the slowest provisioning seen on real hosts.
+    pub run_timeout: Duration,
+    /// Time between TERM and KILL. `rke` dies of TERM at once; its helpers may not.
+    pub stop_grace: Duration,
+    /// Most bytes of output kept of one run: head and tail. 1 GiB is ten thousand times a normal run.
+    pub output_cap: u64,
+    /// Generations kept of each cluster; the newest good one is kept in any case.
+    pub keep_generations: usize,
+    /// Finished runs kept of each cluster, as evidence.
+    pub keep_runs: usize,
+    /// Whether a volume must be a mounted filesystem of its own.
+    pub require_mount: bool,
+    /// The executable that knows `supervise <run-dir>`; this very process' own when none is named.
+    pub supervisor_exe: Option<PathBuf>,
+    /// Bytes that must be free, beyond three times the state, before a run starts.
+    pub min_free_bytes: u64,
+}
+
+impl EngineSettings {
+    /// Settings with defaults for everything that has one.
+    #[must_use]
+    pub fn new(volumes: Vec<PathBuf>, ssh: SshAccess) -> Self {
+        Self {
+            volumes,
+            rke: None,
+            ssh,
+            slots: 4,
+            run_timeout: Duration::from_secs(2 * 60 * 60),
+            stop_grace: Duration::from_secs(30),
+            output_cap: 1 << 30,
+            keep_generations: 30,
+            keep_runs: 20,
+            require_mount: true,
+            supervisor_exe: None,
+            min_free_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The link to the controller: one session after the other, for as long as the agent runs.
+//!
+//! - [`dial`], [`tls`], [`channel`]: one connection.
+//! - `session`: one conversation on it; `outbox`, `shelf`: the output of runs beside it.
+//! - here: connecting again, with growing delays and full jitter, and going over to a renewed identity.
+//!
+//! Runs do not notice any of this. What the link forgets with a session, the engine tells it again.
+
+pub mod channel;
+pub mod dial;
+mod messages;
+mod outbox;
+mod overheard;
+mod session;
+mod shelf;
+pub(crate) mod skew;
+pub mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cratekube_common::runtime::backoff::{Backoff, CAP};
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::mint::Mint;
+use tokio::sync::{Notify, mpsc};
+
+use self::channel::{ConnectError, Connection, Connector};
+use self::dial::Dialer;
+use self::session::{Ended, Session, SessionError};
+use self::tls::TlsSetupError;
+use crate::config::Address;
+use crate::identity::Identity;
+use crate::identity::files::{IdentityFiles, IdentityFilesError, Saved};
+use crate::identity::renew::{RenewError, Renewed, Renewer};
+use crate::port::{Engine, Event};
+
+/// First wait after a lost connection, on average half of it.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// A session that lived this long was a good one: the next failure is a new one.
+const GOOD_SESSION: Duration = Duration::from_secs(30);
+
+/// What a link is made of.
+pub struct LinkParts {
+    /// Executes what is assigned.
+    pub engine: Arc<dyn Engine>,
+    /// What the engine wants to be known.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    /// Where the agent's identity is kept.
+    pub files: IdentityFiles,
+    /// Where the controller is.
+    pub controller: Address,
+    /// How to get there.
+    pub dialer: Arc<dyn Dialer>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Spreads the tries to connect.
+    pub mint: Mint,
+}
+
+/// The agent's link to its controller.
+pub struct Link {
+    engine: Arc<dyn Engine>,
+    events: mpsc::UnboundedReceiver<Event>,
+    renewer: Renewer,
+    identity: Identity,
+    /// A new identity that was not proved yet.
+    pending: Option<Identity>,
+    /// A connection that proved a new identity, to be used next.
+    proved: Option<Connection>,
+}
+
+/// Why one try, or one session, ended badly.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Renew(#[from] RenewError),
+    #[error("the agent was asked to stop")]
+    Stopped,
+}
+
+impl LinkError {
+    /// True when the controller does not accept who we are: trying harder does not help.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_refusal(),
+            Self::Session(error) => matches!(error, SessionError::Refused(_)),
+            Self::Renew(error) => matches!(error, RenewError::Refused(_)),
+            Self::Tls(_) | Self::Stopped => false,
+        }
+    }
+}
+
+/// What to do after a session.
+enum Next {
+    Stop,
+    /// Connect again at once: there is a new identity.
+    GoOn,
+    /// Connect again after the usual delay.
+    Retry,
+}
+
+impl Link {
+    /// Reads the agent's identity; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the agent is not enrolled or its identity is damaged.
+    pub fn open(parts: LinkParts) -> Result<Self, IdentityFilesError> {
+        let Saved { current, next } = parts.files.load()?;
+        let connector = Connector::new(parts.dialer, parts.controller);
+        let renewer = Renewer { files: parts.files, connector, clock: parts.clock, mint: parts.mint };
+        Ok(Self { engine: parts.engine, events: parts.events, renewer, identity: current, pending: next, proved: None })
+    }
+
+    /// Who the agent is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Holds sessions until the agent is asked to stop.
+    pub async fn run(mut self, shutdown: &Shutdown) {
+        let mut backoff = Backoff::new(FIRST_DELAY, CAP);
+        while !shutdown.soft.is_cancelled() {
+            let began = self.renewer.clock.monotonic();
+            let result = self.once(shutdown).await;
+            if self.renewer.clock.monotonic().saturating_sub(began) > GOOD_SESSION {
+                backoff.reset();
+            }
+            let delay = match result {
+                Ok(Next::Stop) | Err(LinkError::Stopped) => return,
+                Ok(Next::GoOn) => continue,
+                Ok(Next::Retry) => backoff.next(self.renewer.mint.chance()),
+                Err(error) => self.delay_after(&error, &mut backoff),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = shutdown.soft.cancelled() => return,
+            }
+        }
+    }
+
+    fn delay_after(&self, error: &LinkError, backoff: &mut Backoff) -> Duration {
+        let controller = self.renewer.connector.address();
+        let chance = self.renewer.mint.chance();
+        if error.is_refusal() {
+            let delay = CAP.mul_f64(f64::midpoint(1.0, chance));
+            tracing::error!(
+                %controller, agent = %self.identity.agent, %error, retry_ms = delay.as_millis(),
+                "the controller does not accept this agent: its certificate is revoked, expired or unknown; \
+                 enrol it again with `cratekube-agent enroll --force`, runs in progress go on"
+            );
+            return delay;
+        }
+        let delay = backoff.next(chance);
+        tracing::warn!(%controller, %error, retry_ms = delay.as_millis(), "not connected with the controller");
+        delay
+    }
+
+    async fn once(&mut self, shutdown: &Shutdown) -> Result<Next, LinkError> {
+        let connection = tokio::select! {
+            () = shutdown.soft.cancelled() => return Err(LinkError::Stopped),
+            connection = self.connection() => connection?,
+        };
+        let renew_now = Notify::new();
+        let session = Session {
+            engine: &self.engine,
+            events: &mut self.events,
+            connection: &connection,
+            clock: &self.renewer.clock,
+            shutdown,
+            renew_now: &renew_now,
+        };
+        let renewed = self.renewer.renewed(&self.identity, &mut self.pending, &connection, &renew_now);
+        match Box::pin(session.hold(renewed)).await? {
+            Ended::Stopped => Ok(Next::Stop),
+            Ended::Dismissed => {
+                tracing::info!("the controller ended the session; connecting again");
+                Ok(Next::Retry)
+            }
+            Ended::Renewed(renewed) => {
+                self.adopt(renewed);
+                Ok(Next::GoOn)
+            }
+        }
+    }
+
+    fn adopt(&mut self, renewed: Renewed) {
+        self.identity = renewed.identity;
+        self.pending = None;
+        self.proved = Some(renewed.connection);
+    }
+
+    /// A connection with the best identity that there is.
+    async fn connection(&mut self) -> Result<Connection, LinkError> {
+        if let Some(proved) = self.proved.take() {
+            return Ok(proved);
+        }
+        if self.pending.is_some() {
+            match self.renewer.settle(&mut self.pending).await {
+                Ok(renewed) => {
+                    self.identity = renewed.identity;
+                    return Ok(renewed.connection);
+                }
+                Err(error) => tracing::warn!(%error, "a renewed certificate is not used; the old one is"),
+            }
+        }
+        let connection = self.renewer.connector.connect(tls::enrolled(&self.identity, &self.renewer.clock)?).await?;
+        let over = self.identity.validity().is_ok_and(|validity| validity.is_over(self.renewer.clock.now()));
+        if over {
+            // A controller that still renews an ended certificate may refuse it for anything else.
+            let renewed = self.renewer.renew(&self.identity, &mut self.pending, &connection).await?;
+            self.identity = renewed.identity;
+            return Ok(renewed.connection);
+        }
+        Ok(connection)
+    }
+}

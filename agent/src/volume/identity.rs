@@ -1,0 +1,268 @@
+//! Which volume this is, and that we alone serve it.
+//!
+//! `volume.json` says which; an exclusive `flock` on `volume.lock`, held for life, says that no other
+//! agent serves it from this or any host that shares the filesystem. A directory without
+//! `volume.json` is a wrong or empty mount: nothing is ever created there unless someone asks for
+//! [`init`].
+//!
+//! Not here: telling a clone from its original. The device is recorded for that.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::domain::id::VolumeId;
+use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::files;
+use cratekube_common::runtime::mint::Mint;
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::{VolumeError, reserve};
+
+/// The newest format that this release reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What `volume.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeFile {
+    /// Layout of the volume.
+    pub format_version: u32,
+    /// The volume's own id.
+    pub id: VolumeId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What it was made on, for telling a clone from its original.
+    #[serde(default)]
+    pub device: Option<DeviceFacts>,
+}
+
+/// What the filesystem says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// Device number.
+    pub st_dev: u64,
+    /// Filesystem id.
+    pub fsid: u64,
+    /// Size in bytes.
+    pub total_bytes: u64,
+}
+
+/// Why a volume is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeRefusal {
+    /// No volume here.
+    #[error("{} is no state volume: volume.json is missing (wrong or empty mount?)", .0.display())]
+    NotAVolume(PathBuf),
+    /// The directory is on the same filesystem as its parent.
+    #[error("{} is not a mount point: the state volume is not mounted", .0.display())]
+    NotMounted(PathBuf),
+    /// Nothing can be written.
+    #[error("{} is mounted read-only", .0.display())]
+    ReadOnly(PathBuf),
+    /// Made by a newer release.
+    #[error("{} has format {found}; this agent reads formats up to {FORMAT_VERSION}: install a newer agent", path.display())]
+    TooNew {
+        /// The volume.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Another agent has it.
+    #[error("{} is served by another agent: volume.lock is held", .0.display())]
+    Served(PathBuf),
+    /// It is not empty, and not ours.
+    #[error("{} is not empty and no state volume: use an empty directory", .0.display())]
+    Foreign(PathBuf),
+    /// Everything else.
+    #[error(transparent)]
+    Fault(#[from] VolumeError),
+}
+
+/// A volume that we serve, for as long as this value lives.
+#[derive(Debug)]
+pub struct Volume {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its root.
+    pub root: PathBuf,
+    /// Where things are on it.
+    pub layout: Layout,
+    _lock: File,
+}
+
+/// Makes a state volume of an empty directory. A directory that is one already is left alone.
+///
+/// # Errors
+/// When the directory is missing, not empty, or not writable.
+pub fn init(root: &Path, mint: &Mint, clock: &Clock) -> Result<VolumeId, VolumeRefusal> {
+    if let Some(file) = read(root)? {
+        return Ok(file.id);
+    }
+    let entries = fs::read_dir(root).map_err(VolumeError::io("read", root))?;
+    // What `mkfs` leaves is not content.
+    let foreign = entries.flatten().any(|entry| entry.file_name() != "lost+found");
+    if foreign {
+        return Err(VolumeRefusal::Foreign(root.to_owned()));
+    }
+    let file = VolumeFile {
+        format_version: FORMAT_VERSION,
+        id: mint.id(),
+        created_at: clock.now(),
+        device: device_facts(root).ok(),
+    };
+    let content = serde_json::to_vec_pretty(&file)
+        .map_err(|e| VolumeError::Damaged { path: root.join("volume.json"), fault: e.to_string() })?;
+    let written =
+        files::make_dir(&root.join("clusters")).and_then(|()| files::write_atomic(&root.join("volume.json"), &content));
+    written.map_err(VolumeError::io("write volume.json to", root))?;
+    Ok(file.id)
+}
+
+/// Begins to serve a volume.
+///
+/// # Errors
+/// Every reason not to, as a sentence.
+pub fn open(root: &Path, require_mount: bool) -> Result<Volume, VolumeRefusal> {
+    if require_mount && !is_mount_point(root).map_err(VolumeError::io("look at", root))? {
+        return Err(VolumeRefusal::NotMounted(root.to_owned()));
+    }
+    let file = read(root)?.ok_or_else(|| VolumeRefusal::NotAVolume(root.to_owned()))?;
+    if file.format_version > FORMAT_VERSION {
+        return Err(VolumeRefusal::TooNew { path: root.to_owned(), found: file.format_version });
+    }
+    let lock = lock(root)?;
+    files::make_dir(&root.join("clusters")).map_err(VolumeError::io("make clusters/ in", root))?;
+    let layout = Layout::open(root)?;
+    reserve::take(root);
+    Ok(Volume { id: file.id, root: root.to_owned(), layout, _lock: lock })
+}
+
+/// Reads `volume.json`; none when there is none.
+///
+/// # Errors
+/// When it cannot be read or is damaged.
+pub fn read(root: &Path) -> Result<Option<VolumeFile>, VolumeError> {
+    let path = root.join("volume.json");
+    let Some(bytes) = files::read_optional(&path).map_err(VolumeError::io("read", &path))? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| VolumeError::Damaged { path, fault: e.to_string() })
+}
+
+fn lock(root: &Path) -> Result<File, VolumeRefusal> {
+    let path = root.join("volume.lock");
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = match opened {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            return Err(VolumeRefusal::ReadOnly(root.to_owned()));
+        }
+        opened => opened.map_err(VolumeError::io("open", &path))?,
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(VolumeRefusal::Served(root.to_owned())),
+        Err(errno) => Err(VolumeError::io("lock", &path)(errno.into()).into()),
+    }
+}
+
+/// Whether a directory is the root of a filesystem of its own.
+fn is_mount_point(root: &Path) -> io::Result<bool> {
+    let root = fs::canonicalize(root)?;
+    let Some(parent) = root.parent() else { return Ok(true) };
+    Ok(fs::metadata(&root)?.dev() != fs::metadata(parent)?.dev())
+}
+
+fn device_facts(root: &Path) -> io::Result<DeviceFacts> {
+    let vfs = statvfs(root)?;
+    Ok(DeviceFacts { st_dev: fs::metadata(root)?.dev(), fsid: vfs.f_fsid, total_bytes: vfs.f_blocks * vfs.f_frsize })
+}
+
+impl Volume {
+    /// Bytes free for us.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn free_bytes(&self) -> Result<u64, VolumeError> {
+        let vfs = statvfs(&self.root).map_err(|e| VolumeError::io("measure", &self.root)(e.into()))?;
+        Ok(vfs.f_bavail.saturating_mul(vfs.f_frsize))
+    }
+
+    /// The volume as it is now.
+    #[must_use]
+    pub fn status(&self) -> VolumeStatus {
+        let (free_bytes, total_bytes, fault) = match self.measure() {
+            Ok((free, total, fault)) => (free, total, fault),
+            Err(error) => (0, 0, Some(error.to_string())),
+        };
+        VolumeStatus { id: self.id, path: self.root.display().to_string(), free_bytes, total_bytes, fault }
+    }
+
+    fn measure(&self) -> Result<(u64, u64, Option<String>), VolumeError> {
+        let vfs = statvfs(&self.root).map_err(|e| VolumeError::io("measure", &self.root)(e.into()))?;
+        let still_ours = read(&self.root)?.is_some_and(|file| file.id == self.id);
+        let fault = if !still_ours {
+            Some(format!("volume.json of volume {} is no longer at {}", self.id, self.root.display()))
+        } else if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            Some(format!("{} is mounted read-only", self.root.display()))
+        } else {
+            None
+        };
+        Ok((vfs.f_bavail.saturating_mul(vfs.f_frsize), vfs.f_blocks.saturating_mul(vfs.f_frsize), fault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cratekube_common::runtime::clock;
+
+    fn fresh() -> (tempfile::TempDir, Mint, Clock) {
+        let clock = clock::system();
+        (tempfile::tempdir().unwrap(), Mint::system(clock.clone()), clock)
+    }
+
+    #[test]
+    fn a_volume_keeps_its_id_and_is_served_once() {
+        let (dir, mint, clock) = fresh();
+        let id = init(dir.path(), &mint, &clock).unwrap();
+        assert_eq!(init(dir.path(), &mint, &clock).unwrap(), id, "a second init changes nothing");
+        let volume = open(dir.path(), false).unwrap();
+        assert_eq!(volume.id, id);
+        let status = volume.status();
+        assert!(status.fault.is_none() && status.total_bytes >= status.free_bytes, "{status:?}");
+        assert!(matches!(open(dir.path(), false), Err(VolumeRefusal::Served(_))));
+        drop(volume);
+        open(dir.path(), false).unwrap();
+    }
+
+    #[test]
+    fn hostile_row_56_wrong_empty_foreign_or_newer_mounts_are_refused() {
+        let (dir, mint, clock) = fresh();
+        assert!(matches!(open(dir.path(), false), Err(VolumeRefusal::NotAVolume(_))));
+        assert!(matches!(open(&dir.path().join("gone"), false), Err(VolumeRefusal::NotAVolume(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was created in an empty mount point");
+        fs::write(dir.path().join("holiday.jpg"), b"x").unwrap();
+        assert!(matches!(init(dir.path(), &mint, &clock), Err(VolumeRefusal::Foreign(_))));
+        fs::remove_file(dir.path().join("holiday.jpg")).unwrap();
+        init(dir.path(), &mint, &clock).unwrap();
+        assert!(matches!(open(dir.path(), true), Err(VolumeRefusal::NotMounted(_))), "a plain directory is no mount");
+        let path = dir.path().join("volume.json");
+        let newer = fs::read_to_string(&path).unwrap().replace("\"format_version\": 1", "\"format_version\": 2");
+        fs::write(&path, newer).unwrap();
+        assert!(matches!(open(dir.path(), false), Err(VolumeRefusal::TooNew { found: 2, .. })));
+        fs::write(&path, b"{").unwrap();
+        assert!(matches!(open(dir.path(), false), Err(VolumeRefusal::Fault(VolumeError::Damaged { .. }))));
+    }
+
+    #[test]
+    fn hostile_row_62_a_volume_that_went_away_is_told_in_its_status() {
+        let (dir, mint, clock) = fresh();
+        init(dir.path(), &mint, &clock).unwrap();
+        let volume = open(dir.path(), false).unwrap();
+        fs::remove_file(dir.path().join("volume.json")).unwrap();
+        assert!(volume.status().fault.is_some_and(|fault| fault.contains("no longer")));
+    }
+}

@@ -1,0 +1,347 @@
+//! Where everything of one cluster is on a volume.
+//!
+//! Paths are made of names that are RFC 1123 labels and of ids, and before anything is done at one it
+//! is resolved by the kernel beneath the volume's root with symbolic links forbidden: a link that
+//! someone planted is refused, never followed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use cratekube_common::domain::id::{AttemptId, ClusterId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
+use cratekube_common::runtime::files;
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, open, openat2};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::VolumeError;
+use super::generations::{CLUSTER_YML, KUBECONFIG, STATE};
+
+/// The directories of a volume.
+#[derive(Debug)]
+pub struct Layout {
+    root: PathBuf,
+    dir: OwnedFd,
+}
+
+/// What `cluster.json` says: whose directory this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFile {
+    /// Layout of the directory.
+    pub format_version: u32,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// The CA on record: set by the first good generation; nothing here changes it afterwards.
+    #[serde(default)]
+    pub ca_sha256: Option<String>,
+}
+
+/// The directory of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterDir {
+    path: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the volume at `root`.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn open(root: &Path) -> Result<Self, VolumeError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = open(root, flags, Mode::empty()).map_err(|e| VolumeError::io("open", root)(e.into()))?;
+        Ok(Self { root: root.to_owned(), dir })
+    }
+
+    /// The volume's root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a cluster's directory is, or will be.
+    #[must_use]
+    pub fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> ClusterDir {
+        ClusterDir { path: self.root.join("clusters").join(environment.as_str()).join(name.as_str()) }
+    }
+
+    /// Refuses a path that is, or is reached through, a symbolic link. What is not there is fine.
+    ///
+    /// # Errors
+    /// [`VolumeError::Unsafe`], and from the filesystem.
+    pub fn check(&self, path: &Path) -> Result<(), VolumeError> {
+        let unsafe_path = || VolumeError::Unsafe { path: path.to_owned() };
+        let relative = path.strip_prefix(&self.root).map_err(|_| unsafe_path())?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.dir, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::LOOP | Errno::XDEV) => Err(unsafe_path()),
+            // A kernel or a sandbox without openat2: look at each component.
+            Err(Errno::NOSYS | Errno::PERM) => self.check_each(relative).then_some(()).ok_or_else(unsafe_path),
+            Err(errno) => Err(VolumeError::io("look at", path)(errno.into())),
+        }
+    }
+
+    fn check_each(&self, relative: &Path) -> bool {
+        let mut at = self.root.clone();
+        relative.components().all(|component| {
+            at.push(component);
+            !fs::symlink_metadata(&at).is_ok_and(|m| m.is_symlink())
+        })
+    }
+
+    /// Refuses links anywhere in a cluster's directory where we or `rke` would write.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_cluster(&self, cluster: &ClusterDir) -> Result<(), VolumeError> {
+        let working = cluster.working();
+        let places = [
+            cluster.generations(),
+            cluster.runs(),
+            cluster.fence(),
+            cluster.lock_path(),
+            cluster.record(),
+            cluster.removed(),
+        ];
+        let files = [CLUSTER_YML, STATE, KUBECONFIG].map(|name| working.join(name));
+        places.iter().chain(&files).try_for_each(|path| self.check(path))
+    }
+
+    /// Every cluster's directory on the volume.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn clusters(&self) -> Result<Vec<ClusterDir>, VolumeError> {
+        let mut found = Vec::new();
+        for environment in directories(&self.root.join("clusters"))? {
+            found.extend(directories(&environment)?.into_iter().map(|path| ClusterDir { path }));
+        }
+        Ok(found)
+    }
+
+    /// Takes the directory for a cluster: makes it, or finds it to be this cluster's. What a removed
+    /// cluster left under the name is put away first, under `removed/<cluster id>/`.
+    ///
+    /// # Errors
+    /// [`VolumeError::Occupied`] when another cluster that was not removed is there; links and faults.
+    pub fn claim(&self, file: &ClusterFile) -> Result<(ClusterDir, ClusterFile), VolumeError> {
+        let dir = self.cluster(&file.environment, &file.name);
+        self.check_cluster(&dir)?;
+        match dir.read_record()? {
+            Some(found) if found.cluster == file.cluster => return Ok((dir, found)),
+            Some(found) if dir.is_removed() => self.put_away(&dir, found.cluster)?,
+            Some(found) => return Err(VolumeError::Occupied { path: dir.path, found: found.cluster }),
+            None => {}
+        }
+        for part in [dir.working(), dir.generations(), dir.runs()] {
+            files::make_dir(&part).map_err(VolumeError::io("make", &part))?;
+        }
+        dir.write_record(file)?;
+        Ok((dir, file.clone()))
+    }
+
+    fn put_away(&self, dir: &ClusterDir, cluster: ClusterId) -> Result<(), VolumeError> {
+        let removed = self.root.join("removed");
+        files::make_dir(&removed).map_err(VolumeError::io("make", &removed))?;
+        let to = removed.join(cluster.to_string());
+        let moved = fs::rename(&dir.path, &to).and_then(|()| files::sync_dir(&removed));
+        moved.and_then(|()| dir.path.parent().map_or(Ok(()), files::sync_dir)).map_err(VolumeError::io("put away", &to))
+    }
+}
+
+/// The real directories in a directory, in order; links are no directories.
+pub(crate) fn directories(path: &Path) -> Result<Vec<PathBuf>, VolumeError> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(VolumeError::io("list", path))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(VolumeError::io("list", path))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl ClusterDir {
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where `rke` runs.
+    #[must_use]
+    pub fn working(&self) -> PathBuf {
+        self.path.join("working")
+    }
+
+    /// Where generations are.
+    #[must_use]
+    pub fn generations(&self) -> PathBuf {
+        self.path.join("generations")
+    }
+
+    /// Where runs are.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.path.join("runs")
+    }
+
+    /// Where one run is.
+    #[must_use]
+    pub fn run(&self, attempt: AttemptId) -> PathBuf {
+        self.runs().join(attempt.to_string())
+    }
+
+    /// The highest fence ever accepted.
+    #[must_use]
+    pub fn fence(&self) -> PathBuf {
+        self.path.join("fence")
+    }
+
+    /// What is locked while a run is on.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// Whose directory this is.
+    #[must_use]
+    pub fn record(&self) -> PathBuf {
+        self.path.join("cluster.json")
+    }
+
+    /// There when the cluster was removed, and that was verified.
+    #[must_use]
+    pub fn removed(&self) -> PathBuf {
+        self.path.join("removed.json")
+    }
+
+    /// True when the cluster was removed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed().is_file()
+    }
+
+    /// Reads `cluster.json`.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn read_record(&self) -> Result<Option<ClusterFile>, VolumeError> {
+        let path = self.record();
+        let Some(bytes) = files::read_optional(&path).map_err(VolumeError::io("read", &path))? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| VolumeError::Damaged { path, fault: e.to_string() })
+    }
+
+    /// Writes `cluster.json`, durably.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn write_record(&self, file: &ClusterFile) -> Result<(), VolumeError> {
+        let path = self.record();
+        let content = serde_json::to_vec_pretty(file)
+            .map_err(|e| VolumeError::Damaged { path: path.clone(), fault: e.to_string() })?;
+        files::write_atomic(&path, &content).map_err(VolumeError::io("write", &path))
+    }
+
+    /// Takes the cluster's lock without waiting. It is held as long as any descriptor of this opening
+    /// lives: the supervisor and `rke` inherit one, so that it outlives the agent.
+    ///
+    /// # Errors
+    /// [`VolumeError::Locked`] when a run is on.
+    pub fn lock(&self) -> Result<File, VolumeError> {
+        let path = self.lock_path();
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        // Read-only from here: `rke` gets it as its standard input and must not write to it.
+        let lock = opened.and_then(|_| File::open(&path)).map_err(VolumeError::io("open", &path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(lock),
+            Err(Errno::WOULDBLOCK) => Err(VolumeError::Locked { path }),
+            Err(errno) => Err(VolumeError::io("lock", &path)(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use uuid::Uuid;
+
+    fn record(cluster: u128) -> ClusterFile {
+        ClusterFile {
+            format_version: 1,
+            cluster: ClusterId(Uuid::from_u128(cluster)),
+            environment: "prod".parse().unwrap(),
+            name: "blue".parse().unwrap(),
+            ca_sha256: None,
+        }
+    }
+
+    #[test]
+    fn hostile_row_02_a_planted_link_is_refused_wherever_it_is() {
+        for place in ["clusters/prod", "clusters/prod/blue", "clusters/prod/blue/working", "clusters/prod/blue/lock"] {
+            let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let link = dir.path().join(place);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(outside.path(), &link).unwrap();
+            let layout = Layout::open(dir.path()).unwrap();
+            let refused = layout.claim(&record(1)).unwrap_err();
+            assert!(matches!(refused, VolumeError::Unsafe { .. }), "{place}: {refused}");
+            assert!(refused.to_string().starts_with("unsafe-volume"));
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "nothing was written through {place}");
+        }
+    }
+
+    #[test]
+    fn hostile_row_02_a_linked_state_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::open(dir.path()).unwrap();
+        let (cluster, _) = layout.claim(&record(1)).unwrap();
+        symlink("/etc/passwd", cluster.working().join(STATE)).unwrap();
+        assert!(matches!(layout.claim(&record(1)), Err(VolumeError::Unsafe { .. })));
+    }
+
+    #[test]
+    fn a_name_is_used_again_only_after_its_cluster_was_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::open(dir.path()).unwrap();
+        let (cluster, _) = layout.claim(&record(1)).unwrap();
+        assert_eq!(layout.claim(&record(1)).unwrap().0, cluster);
+        assert!(matches!(layout.claim(&record(2)), Err(VolumeError::Occupied { .. })));
+        fs::write(cluster.removed(), b"{}").unwrap();
+        fs::write(cluster.fence(), b"kept").unwrap();
+        let (again, file) = layout.claim(&record(2)).unwrap();
+        assert_eq!((again.path(), file.cluster), (cluster.path(), record(2).cluster));
+        assert!(!again.fence().exists() && !again.is_removed());
+        let kept = dir.path().join("removed").join(record(1).cluster.to_string()).join("fence");
+        assert_eq!(fs::read(kept).unwrap(), b"kept");
+        assert_eq!(layout.clusters().unwrap(), [again]);
+    }
+
+    #[test]
+    fn the_lock_is_held_by_one_and_by_whoever_inherits_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::open(dir.path()).unwrap();
+        let (cluster, _) = layout.claim(&record(1)).unwrap();
+        let lock = cluster.lock().unwrap();
+        assert!(matches!(cluster.lock(), Err(VolumeError::Locked { .. })));
+        let inherited = lock.try_clone().unwrap();
+        drop(lock);
+        assert!(matches!(cluster.lock(), Err(VolumeError::Locked { .. })));
+        drop(inherited);
+        cluster.lock().unwrap();
+    }
+}
