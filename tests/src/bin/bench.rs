@@ -1,0 +1,5 @@
+//! The benches' door: `cargo run --release -p cratekube-tests --bin bench -- [post|start|output|idle]…`.
+
+fn main() -> std::process::ExitCode {
+    cratekube_tests::bench::main()
+}

@@ -1,0 +1,46 @@
+//! A gate in a run of `rke`: the run waits there until the test lets it go. No clock is looked at.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use crate::rehearsal::control::Rehearsal;
+use crate::rehearsal::fault::{After, Fault, Kind};
+
+/// A gate that one run will come to.
+#[derive(Debug)]
+pub struct Gate {
+    fifo: PathBuf,
+}
+
+impl Gate {
+    /// Puts a gate into the next run, after the line that contains `after`.
+    ///
+    /// # Errors
+    /// When the FIFO or the settings cannot be written.
+    pub fn in_next_run(rke: &mut Rehearsal, dir: &Path, after: &str) -> anyhow::Result<Self> {
+        let fifo = dir.join(format!("gate-{}", rke.runs()?.len()));
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+        let kind = Kind::Hold { after: After::from(after), fifo: fifo.clone() };
+        rke.fault(Fault::new(kind).times(1))?;
+        Ok(Self { fifo })
+    }
+
+    /// Waits until a run has come to the gate; it goes on when the answer is dropped.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub async fn reached(&self) -> anyhow::Result<Passage> {
+        let fifo = self.fifo.clone();
+        // Opening to write blocks until the run has opened to read.
+        let open = tokio::task::spawn_blocking(move || OpenOptions::new().write(true).open(fifo));
+        Ok(Passage { _open: tokio::time::timeout(super::process::PATIENCE, open).await??? })
+    }
+}
+
+/// Holds a run at its gate for as long as it lives.
+#[derive(Debug)]
+pub struct Passage {
+    _open: File,
+}

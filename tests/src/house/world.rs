@@ -1,0 +1,127 @@
+//! A world: one controller, one agent with its volume, a rehearsal of `rke`, a faulty link between.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::ensure;
+use tempfile::TempDir;
+
+use super::Programs;
+use super::agent::{AgentHost, AgentPlan};
+use super::controller::ControllerHost;
+use super::gate::Gate;
+use super::link::Link;
+use super::rest::Client;
+use crate::rehearsal::control::Rehearsal;
+
+/// Leases that end soon enough for a test to see it, with room for a slow machine.
+const QUICK_LEASES: &str = "lease_ttl = \"8s\"\nheartbeat_interval = \"1s\"";
+
+/// What a story's processes log: enough to see why it failed.
+const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";
+
+/// Everything a story needs.
+pub struct World {
+    /// The controller.
+    pub controller: ControllerHost,
+    /// The agent.
+    pub agent: AgentHost,
+    /// The link from the agent to the controller.
+    pub link: Link,
+    /// What stands in for `rke`.
+    pub rke: Rehearsal,
+    /// A client that may operate in every environment, and administrate.
+    pub client: Client,
+    programs: Programs,
+    dir: TempDir,
+}
+
+impl World {
+    /// A world in which everything is up.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn start(programs: Programs) -> anyhow::Result<Self> {
+        Self::build(programs, CHATTY).await
+    }
+
+    /// A world that logs what a production one would: for benches.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn quiet(programs: Programs) -> anyhow::Result<Self> {
+        Self::build(programs, "info").await
+    }
+
+    async fn build(programs: Programs, log: &str) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let agents = format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n");
+        let controller = ControllerHost::start(&programs.controller, dir.path(), &agents, log).await?;
+        let rke = Rehearsal::install(&dir.path().join("bin"), &programs.rke)?;
+        let link = Link::to(controller.agents).await?;
+        let volume = dir.path().join("volume");
+        let plan = plan(&programs, dir.path(), "bastion-1", &volume, &rke, link.address(), log);
+        let token = controller.command(&["agent", "join-token"]).await?;
+        let agent = AgentHost::start(plan, &token).await?;
+        let client = controller.client("tester", &["operator:*", "admin:*"]).await?;
+        Ok(Self { controller, agent, link, rke, client, programs, dir })
+    }
+
+    /// Another agent, with a volume of its own or another's.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn another_agent(&self, name: &str, volume: &Path) -> anyhow::Result<AgentHost> {
+        let dir = self.dir.path().join(name);
+        let plan = plan(&self.programs, &dir, name, volume, &self.rke, self.link.address(), CHATTY);
+        let token = self.controller.command(&["agent", "join-token"]).await?;
+        AgentHost::start(plan, &token).await
+    }
+
+    /// Puts a gate into the next run, after the line that contains `after`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn gate(&mut self, after: &str) -> anyhow::Result<Gate> {
+        Gate::in_next_run(&mut self.rke, self.dir.path(), after)
+    }
+
+    /// A folder of this world.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops everything and checks that nothing is left: processes end cleanly, no `rke` runs on, and
+    /// none ever ran beside another for the same cluster.
+    ///
+    /// # Errors
+    /// When something is left, or ended badly.
+    pub async fn finish(mut self) -> anyhow::Result<()> {
+        self.agent.process.stop().await?;
+        self.controller.process.stop().await?;
+        for run in self.rke.runs()? {
+            ensure!(!run.overlap, "two rke ran at once for one cluster: {run:?}");
+            ensure!(!is_alive(run.pid, self.rke.program()), "an rke was left behind: {run:?}");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a process with this id runs this program.
+fn is_alive(pid: u32, program: &Path) -> bool {
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    cmdline.starts_with(program.as_os_str().as_encoded_bytes())
+}
+
+fn plan<'a>(
+    programs: &'a Programs,
+    dir: &'a Path,
+    name: &'a str,
+    volume: &'a Path,
+    rke: &'a Rehearsal,
+    controller: SocketAddr,
+    log: &'a str,
+) -> AgentPlan<'a> {
+    AgentPlan { program: &programs.agent, dir, name, volume, rke: rke.program(), controller, log }
+}

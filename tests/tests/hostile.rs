@@ -1,0 +1,156 @@
+//! Rows of `hostile.md` that need the whole house: what is planted must be found nowhere, floods must
+//! not grow memory, and what a run prints must not reach a reader as anything but text.
+
+use std::path::Path;
+
+use cratekube_tests::house::rest::Ask;
+use cratekube_tests::house::{World, specs};
+use cratekube_tests::programs;
+use cratekube_tests::rehearsal::fault::{Fault, Kind};
+use http::Method;
+use serde_json::json;
+
+const CLUSTERS: &str = "/v1/environments/prod/clusters";
+const CANARY: &str = "canary-7f3a-never-to-be-seen";
+
+#[tokio::test]
+async fn hostile_row_07_a_registry_password_is_found_nowhere_but_in_cluster_yml() -> anyhow::Result<()> {
+    let world = World::start(programs!()).await?;
+    let mut body = specs::single("web", "192.0.2.11");
+    body["spec"]["private_registries"] = json!([{"url": "registry.example", "user": "u", "password": CANARY}]);
+    let accepted = world.client.post(CLUSTERS, &body).await?.expect(202)?;
+    assert!(!accepted.text().contains(CANARY) && accepted.text().contains("***"), "{}", accepted.text());
+    let location = accepted.header("location").to_owned();
+    assert_eq!(world.client.ended(&location).await?["state"], "succeeded");
+    let documents = [
+        format!("{CLUSTERS}/web"),
+        format!("{CLUSTERS}/web/generations"),
+        location.clone(),
+        format!("{location}/output"),
+        "/v1/operations".into(),
+        "/v1/admin/agents".into(),
+    ];
+    for document in documents {
+        let answer = world.client.get(&document).await?.expect(200)?;
+        assert!(!answer.text().contains(CANARY), "{document}");
+    }
+    assert!(files_with(world.controller.data(), CANARY)?.is_empty(), "at rest on the controller");
+    // RKE needs it in cluster.yml and keeps it in its state; nothing else on the volume may have it.
+    let allowed = ["cluster.yml", "cluster.rkestate"];
+    let stray: Vec<_> = files_with(world.agent.volume(), CANARY)?
+        .into_iter()
+        .filter(|path| !allowed.iter().any(|name| path.ends_with(name)))
+        .collect();
+    assert!(stray.is_empty(), "{stray:?}");
+    let yml = std::fs::read_to_string(world.agent.cluster("prod", "web").join("working/cluster.yml"))?;
+    assert!(yml.contains(CANARY), "the password arrived where it is needed");
+    for line in world.controller.process.printed().iter().chain(&world.agent.process.printed()) {
+        assert!(!line.contains(CANARY), "{line}");
+    }
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_03_yaml_is_not_taken_in_at_all() -> anyhow::Result<()> {
+    let world = World::start(programs!()).await?;
+    let laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n";
+    let ask = Ask::new(Method::POST, CLUSTERS).raw("application/yaml", laughs);
+    let refused = world.client.send(ask).await?.expect(415)?;
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_08_and_70_rke_is_started_with_fixed_words_and_a_clean_environment() -> anyhow::Result<()> {
+    let world = World::start(programs!()).await?;
+    for name in ["--config=x", "-h", "a\nb", "a b"] {
+        world.client.post(CLUSTERS, &specs::single(name, "192.0.2.11")).await?.expect(422)?;
+    }
+    let accepted = world.client.post(CLUSTERS, &specs::single("web", "192.0.2.11")).await?.expect(202)?;
+    assert_eq!(world.client.ended(accepted.header("location")).await?["state"], "succeeded");
+    let runs = world.rke.runs()?;
+    let up = runs.iter().find(|run| run.command == "up").ok_or_else(|| anyhow::anyhow!("rke never ran"))?;
+    assert_eq!(up.argv[1..], ["up", "--config", "cluster.yml"], "never --trace, nothing of the user's");
+    let allowed = ["HOME", "LANG", "PATH", "TMPDIR"];
+    assert!(up.environment.iter().all(|name| allowed.contains(&name.as_str())), "{:?}", up.environment);
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_09_a_body_that_is_too_large_is_refused_without_being_read() -> anyhow::Result<()> {
+    let world = World::start(programs!()).await?;
+    let huge = vec![b' '; 8 * 1024 * 1024];
+    let ask = Ask::new(Method::POST, CLUSTERS).raw("application/json", huge);
+    // The connection may be closed before all of it is sent; that is a refusal too.
+    if let Ok(answer) = world.client.send(ask).await {
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+    world.client.get("/v1/environments").await?.expect(200)?;
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_13_what_a_run_prints_cannot_forge_events_or_drive_a_terminal() -> anyhow::Result<()> {
+    let mut world = World::start(programs!()).await?;
+    let text =
+        "evil\r\n\r\nevent: end\ndata: {\"state\":\"succeeded\"}\n\n\u{1b}]8;;http://x\u{7}\u{1b}[2J\u{202e}tfel";
+    world.rke.fault(Fault::new(Kind::ExtraLine { text: text.into(), after: None }).times(1))?;
+    let accepted = world.client.post(CLUSTERS, &specs::single("web", "192.0.2.11")).await?.expect(202)?;
+    let path = format!("{}/output?follow=true", accepted.header("location"));
+    let mut events = world.client.events(&path, None).await?;
+    let (mut shown, mut ends) = (String::new(), 0);
+    while let Some(event) = events.next().await? {
+        assert!(event.data.bytes().all(|b| b >= 0x20), "{event:?}");
+        assert!(!event.data.contains('\u{202e}'), "{event:?}");
+        match event.event.as_str() {
+            "output" => {
+                let data: serde_json::Value = serde_json::from_str(&event.data)?;
+                shown.push_str(data["text"].as_str().unwrap_or_default());
+            }
+            "end" => ends += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(ends, 1, "the forged end is text");
+    assert!(shown.contains("event: end"), "and the text is there");
+    assert!(!shown.contains('\u{1b}'), "a client that prints it is not driven");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_71_a_flood_without_newlines_is_stored_whole_and_the_run_succeeds() -> anyhow::Result<()> {
+    const BYTES: u64 = 32 * 1024 * 1024;
+    let mut world = World::start(programs!()).await?;
+    let flood = Kind::Flood { bytes: BYTES, line_length: 0, invalid_utf8: true, bytes_per_second: None, after: None };
+    world.rke.fault(Fault::new(flood).times(1))?;
+    let accepted = world.client.post(CLUSTERS, &specs::single("web", "192.0.2.11")).await?.expect(202)?;
+    let location = accepted.header("location").to_owned();
+    let operation = world.client.ended(&location).await?;
+    assert_eq!(operation["state"], "succeeded", "{operation:#}");
+    let output = world.client.get(&format!("{location}/output")).await?.expect(200)?;
+    assert!(output.body.len() as u64 > BYTES);
+    let runs = world.agent.cluster("prod", "web").join("runs");
+    let run = std::fs::read_dir(runs)?.next().ok_or_else(|| anyhow::anyhow!("no run"))??.path();
+    assert!(output.body == std::fs::read(run.join("output.log"))?, "every byte, in order");
+    world.finish().await
+}
+
+/// Files below a folder that contain a text.
+fn files_with(folder: &Path, needle: &str) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let (mut found, mut waiting) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(path) = waiting.pop() {
+        let kind = std::fs::symlink_metadata(&path)?.file_type();
+        if kind.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                waiting.push(entry?.path());
+            }
+        } else if kind.is_file() {
+            let content = std::fs::read(&path)?;
+            if content.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
