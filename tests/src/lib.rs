@@ -1,6 +1,6 @@
 //! Plays the whole house: real controller, real agents, real sockets, a rehearsal of `rke`.
 //!
-//! - [`bench`]: figures, each beside the limit of the machine in the same run.
+//! - [`mod@bench`]: figures, each beside the limit of the machine in the same run.
 //! - [`house`]: the harness. A test is a sentence about a [`house::World`].
 //! - [`quickstart`]: controller, agent and a first cluster on this machine, in one command.
 //! - [`rehearsal`]: what stands in for `rke`.

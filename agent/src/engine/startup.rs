@@ -1,7 +1,7 @@
 //! Goes on with every run that a journal tells of, when the engine is opened.
 //!
 //! Reading is quick and only looks; what is to be done about each run is decided by
-//! [`machine`](crate::run::machine) and done in the background. Nothing is started here. What was prepared for a run that never came to be
+//! [`machine`] and done in the background. Nothing is started here. What was prepared for a run that never came to be
 //! is cleared away.
 
 use std::collections::BTreeMap;

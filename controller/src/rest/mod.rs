@@ -1,6 +1,6 @@
 //! The REST API for users: parse → authorize → one verb of [`crate::service`] → answer.
 //!
-//! All routes are on one page, [`router`]; each endpoint is a file. Everything that a request meets
+//! All routes are on one page, [`mod@router`]; each endpoint is a file. Everything that a request meets
 //! before its endpoint is in [`furnish`] (ids, limits, problem documents, headers, audit of refusals)
 //! and [`caller`] (token and role). Not here: TLS and connections (`edge`), and what a request means
 //! (`service`).

@@ -8,7 +8,7 @@
 //! Invariants: everything it is told comes from a file beside its own name, never from the
 //! environment; it handles no signal; it writes its state file as carelessly as rke does.
 //!
-//! One run: [`run`] reads the settings, `cli` the command line, `spec` the cluster.yml; `up`,
+//! One run: [`fn@run`] reads the settings, `cli` the command line, `spec` the cluster.yml; `up`,
 //! `remove`, `upkeep` and `util` are the commands; all output goes through `stage`. Tests drive
 //! it through [`control`]. Not here: Kubernetes itself, SSH, debug and trace output.
 
