@@ -41,6 +41,12 @@ const BATCH: u32 = 32;
 struct Line {
     session: SessionId,
     credit: u32,
+    /// How often the agent has said what it can take.
+    readies: u64,
+    /// Leases under way for it.
+    offering: u32,
+    /// Work was announced while a lease was under way.
+    again: bool,
     volumes: Vec<VolumeId>,
     environments: EnvironmentPattern,
     takes_work: bool,
@@ -50,6 +56,14 @@ struct Line {
     contested: Vec<VolumeId>,
     orders: mpsc::Sender<Order>,
     end: CancellationToken,
+}
+
+/// Credit taken for one lease.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    session: SessionId,
+    credit: u32,
+    readies: u64,
 }
 
 /// The conversation with agents.
@@ -130,6 +144,9 @@ impl Dispatch {
         let line = Line {
             session,
             credit: 0,
+            readies: 0,
+            offering: 0,
+            again: false,
             volumes: served(&greeting.facts.volumes),
             environments: agent.environments.clone(),
             takes_work: agent.state == AgentState::Active,
@@ -162,6 +179,7 @@ impl Dispatch {
     pub async fn ready(&self, agent: AgentId, session: SessionId, slots: u32) {
         if let Some(line) = self.lines().get_mut(&agent).filter(|line| line.session == session) {
             line.credit = slots;
+            line.readies += 1;
         }
         self.presence.update(agent, session, |seen| seen.free_slots = slots);
         self.offer(agent).await;
@@ -320,32 +338,53 @@ impl Dispatch {
     /// Offers work to every agent with room, each time some is announced, until told to stop.
     pub async fn run(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(self.watch.work()).await.is_some() {
-            let with_room: Vec<_> =
-                self.lines().iter().filter(|(_, line)| line.credit > 0).map(|(agent, _)| *agent).collect();
-            for agent in with_room {
+            for agent in self.with_room() {
                 self.offer(agent).await;
             }
         }
     }
 
+    /// Agents that have room. One whose room is being offered right now looks again afterwards: what
+    /// was announced meanwhile may have come too late for that look.
+    fn with_room(&self) -> Vec<AgentId> {
+        let mut lines = self.lines();
+        lines.values_mut().for_each(|line| line.again |= line.offering > 0);
+        lines.iter().filter(|(_, line)| line.credit > 0).map(|(agent, _)| *agent).collect()
+    }
+
     /// Leases what an agent can take and sends it.
     async fn offer(&self, agent: AgentId) {
-        let Some((request, session, credit)) = self.wish(agent) else { return };
-        let leased = self.store.lease_tasks(request).await.unwrap_or_else(|error| {
-            tracing::error!(%agent, %error, "cannot lease tasks");
-            Vec::new()
-        });
-        let unused = credit.saturating_sub(u32::try_from(leased.len()).unwrap_or(u32::MAX));
-        if let Some(line) = self.lines().get_mut(&agent).filter(|line| line.session == session) {
-            line.credit = line.credit.saturating_add(unused);
-        }
-        for task in leased {
-            self.send(agent, session, task).await;
+        while let Some((request, wish)) = self.wish(agent) {
+            let leased = self.store.lease_tasks(request).await.unwrap_or_else(|error| {
+                tracing::error!(%agent, %error, "cannot lease tasks");
+                Vec::new()
+            });
+            let again = self.granted(agent, &wish, u32::try_from(leased.len()).unwrap_or(u32::MAX));
+            for task in leased {
+                self.send(agent, wish.session, task).await;
+            }
+            if !again {
+                break;
+            }
         }
     }
 
+    /// Accounts for what was leased on a wish; says whether to look again.
+    fn granted(&self, agent: AgentId, wish: &Wish, leased: u32) -> bool {
+        let mut lines = self.lines();
+        let Some(line) = lines.get_mut(&agent).filter(|line| line.session == wish.session) else { return false };
+        line.credit = if line.readies == wish.readies {
+            line.credit.saturating_add(wish.credit.saturating_sub(leased))
+        } else {
+            // The agent said anew how much it takes, and had not seen these yet.
+            line.credit.saturating_sub(leased)
+        };
+        line.offering = line.offering.saturating_sub(1);
+        std::mem::take(&mut line.again)
+    }
+
     /// Takes an agent's credit for one lease; nothing when it has none or takes no work.
-    fn wish(&self, agent: AgentId) -> Option<(LeaseTasks, SessionId, u32)> {
+    fn wish(&self, agent: AgentId) -> Option<(LeaseTasks, Wish)> {
         let mut lines = self.lines();
         let now = self.clock.monotonic();
         let line = lines.get_mut(&agent).filter(|line| line.takes_work && line.credit > 0 && now >= line.not_before)?;
@@ -354,6 +393,7 @@ impl Dispatch {
         }
         let credit = line.credit.min(BATCH);
         line.credit -= credit;
+        line.offering += 1;
         let request = LeaseTasks {
             agent,
             attempts: (0..credit).map(|_| self.mint.id()).collect(),
@@ -361,7 +401,7 @@ impl Dispatch {
             environments: line.environments.clone(),
             now: self.clock.now(),
         };
-        Some((request, line.session, credit))
+        Some((request, Wish { session: line.session, credit, readies: line.readies }))
     }
 
     /// Sends a leased task on the session that asked for it; gives it back when that is over.
