@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Connected, Greeting, Heartbeat, Order};
+use super::credit::{Credit, Taken};
 use super::leases::Leases;
 use super::presence::{Presence, Seen};
 use super::spec_secrets::{SpecVault, VaultError, open_secrets};
@@ -40,13 +41,7 @@ const BATCH: u32 = 32;
 #[derive(Debug)]
 struct Line {
     session: SessionId,
-    credit: u32,
-    /// How often the agent has said what it can take.
-    readies: u64,
-    /// Leases under way for it.
-    offering: u32,
-    /// Work was announced while a lease was under way.
-    again: bool,
+    credit: Credit,
     volumes: Vec<VolumeId>,
     environments: EnvironmentPattern,
     takes_work: bool,
@@ -56,14 +51,6 @@ struct Line {
     contested: Vec<VolumeId>,
     orders: mpsc::Sender<Order>,
     end: CancellationToken,
-}
-
-/// Credit taken for one lease.
-#[derive(Debug, Clone, Copy)]
-struct Wish {
-    session: SessionId,
-    credit: u32,
-    readies: u64,
 }
 
 /// The conversation with agents.
@@ -143,10 +130,7 @@ impl Dispatch {
         self.presence.arrive(agent.id, seen(session, now, &greeting.facts, greeting.agent_now, greeting.address));
         let line = Line {
             session,
-            credit: 0,
-            readies: 0,
-            offering: 0,
-            again: false,
+            credit: Credit::default(),
             volumes: served(&greeting.facts.volumes),
             environments: agent.environments.clone(),
             takes_work: agent.state == AgentState::Active,
@@ -178,8 +162,7 @@ impl Dispatch {
     /// The agent can take so many assignments now.
     pub async fn ready(&self, agent: AgentId, session: SessionId, slots: u32) {
         if let Some(line) = self.lines().get_mut(&agent).filter(|line| line.session == session) {
-            line.credit = slots;
-            line.readies += 1;
+            line.credit.ready(slots);
         }
         self.presence.update(agent, session, |seen| seen.free_slots = slots);
         self.offer(agent).await;
@@ -344,24 +327,23 @@ impl Dispatch {
         }
     }
 
-    /// Agents that have room. One whose room is being offered right now looks again afterwards: what
-    /// was announced meanwhile may have come too late for that look.
     fn with_room(&self) -> Vec<AgentId> {
         let mut lines = self.lines();
-        lines.values_mut().for_each(|line| line.again |= line.offering > 0);
-        lines.iter().filter(|(_, line)| line.credit > 0).map(|(agent, _)| *agent).collect()
+        lines.iter_mut().filter_map(|(agent, line)| line.credit.announced().then_some(*agent)).collect()
     }
 
     /// Leases what an agent can take and sends it.
     async fn offer(&self, agent: AgentId) {
-        while let Some((request, wish)) = self.wish(agent) {
+        while let Some((request, session, taken)) = self.wish(agent) {
             let leased = self.store.lease_tasks(request).await.unwrap_or_else(|error| {
                 tracing::error!(%agent, %error, "cannot lease tasks");
                 Vec::new()
             });
-            let again = self.granted(agent, &wish, u32::try_from(leased.len()).unwrap_or(u32::MAX));
+            let count = u32::try_from(leased.len()).unwrap_or(u32::MAX);
+            let line = |line: &mut Line| line.session == session && line.credit.settle(taken, count);
+            let again = self.lines().get_mut(&agent).is_some_and(line);
             for task in leased {
-                self.send(agent, wish.session, task).await;
+                self.send(agent, session, task).await;
             }
             if !again {
                 break;
@@ -369,39 +351,23 @@ impl Dispatch {
         }
     }
 
-    /// Accounts for what was leased on a wish; says whether to look again.
-    fn granted(&self, agent: AgentId, wish: &Wish, leased: u32) -> bool {
-        let mut lines = self.lines();
-        let Some(line) = lines.get_mut(&agent).filter(|line| line.session == wish.session) else { return false };
-        line.credit = if line.readies == wish.readies {
-            line.credit.saturating_add(wish.credit.saturating_sub(leased))
-        } else {
-            // The agent said anew how much it takes, and had not seen these yet.
-            line.credit.saturating_sub(leased)
-        };
-        line.offering = line.offering.saturating_sub(1);
-        std::mem::take(&mut line.again)
-    }
-
     /// Takes an agent's credit for one lease; nothing when it has none or takes no work.
-    fn wish(&self, agent: AgentId) -> Option<(LeaseTasks, Wish)> {
+    fn wish(&self, agent: AgentId) -> Option<(LeaseTasks, SessionId, Taken)> {
         let mut lines = self.lines();
         let now = self.clock.monotonic();
-        let line = lines.get_mut(&agent).filter(|line| line.takes_work && line.credit > 0 && now >= line.not_before)?;
+        let line = lines.get_mut(&agent).filter(|line| line.takes_work && now >= line.not_before)?;
         if line.volumes.is_empty() {
             return None;
         }
-        let credit = line.credit.min(BATCH);
-        line.credit -= credit;
-        line.offering += 1;
+        let taken = line.credit.take(BATCH)?;
         let request = LeaseTasks {
             agent,
-            attempts: (0..credit).map(|_| self.mint.id()).collect(),
+            attempts: (0..taken.slots).map(|_| self.mint.id()).collect(),
             volumes: line.volumes.clone(),
             environments: line.environments.clone(),
             now: self.clock.now(),
         };
-        Some((request, Wish { session: line.session, credit, readies: line.readies }))
+        Some((request, line.session, taken))
     }
 
     /// Sends a leased task on the session that asked for it; gives it back when that is over.

@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod clusters;
 pub mod conversation;
+mod credit;
 pub mod dispatch;
 pub mod environments;
 pub mod leases;
