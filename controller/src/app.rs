@@ -92,7 +92,7 @@ impl Controller {
     pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
         let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
-        let cursor_key = data.cursor_key();
+        let cursor_key = data.signing_keys.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
         let rest_listener = bind("rest", config.rest.listen).await?;
@@ -206,7 +206,7 @@ fn dispatch(
 /// [`StartError::SelfTest`] when a token that was just made is not accepted.
 pub fn tokens(config: &Config, data: &DataDir, clock: Clock) -> Result<Tokens, StartError> {
     let issuer = format!("cratekube:{}", data.id);
-    let keys = [data.signing_key.clone()];
+    let keys = data.signing_keys.living(clock.now()).signing_keys();
     let tokens = Tokens::new(&keys, &issuer, &config.auth.audience, config.auth.max_token_lifetime, clock);
     tokens.self_test().map_err(|e| StartError::SelfTest(e.to_string()))?;
     Ok(tokens)

@@ -27,7 +27,10 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/openapi.json", get(openapi::show)),
         ("/v1/environments", get(environments::list)),
         ("/v1/environments/{env}/clusters", get(clusters::list::list).post(clusters::create::create)),
-        ("/v1/environments/{env}/clusters/{name}", get(clusters::show::show).delete(clusters::remove::remove)),
+        (
+            "/v1/environments/{env}/clusters/{name}",
+            get(clusters::show::show).delete(clusters::remove::remove).patch(clusters::protect::protect),
+        ),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),

@@ -102,6 +102,9 @@ pub enum ServiceError {
     /// The cluster is at another revision.
     #[error("the cluster is at revision {0}")]
     Changed(u64),
+    /// The cluster is protected against removal.
+    #[error("the cluster is protected against removal")]
+    Protected,
     /// The cluster's phase does not allow it.
     #[error("{0}")]
     NotAllowed(String),

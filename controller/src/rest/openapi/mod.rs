@@ -58,6 +58,7 @@ pub(super) struct IdempotencyHeader {
         clusters::create::create,
         clusters::show::show,
         clusters::remove::remove,
+        clusters::protect::protect,
         generations::list,
         operations::list::list,
         operations::show::show,

@@ -43,6 +43,7 @@ pub(super) const TABLE: &[Row] = &[
     row("POST", "/v1/environments/{env}/clusters", In(Operator), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}", In(Viewer), "", 200),
     row("DELETE", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"reason": "x"}"#, 412),
+    row("PATCH", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"deletion_protection": true}"#, 412),
     row("GET", "/v1/environments/{env}/clusters/{name}/generations", In(Viewer), "", 200),
     row("GET", "/v1/operations", Token, "", 200),
     row("GET", "/v1/operations/{id}", In(Viewer), "", 200),

@@ -86,6 +86,7 @@ impl House {
             tasks: vec![self.id()],
             environment: environment.parse().unwrap(),
             name: name.parse().unwrap(),
+            deletion_protection: false,
             spec: spec(),
             sealed_secrets: Some(vec![7, 0, 7]),
             requested_by: "ann".into(),

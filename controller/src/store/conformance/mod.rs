@@ -18,6 +18,7 @@ mod listing;
 mod output;
 mod removing;
 mod settling;
+mod users;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub fn stories() -> Vec<&'static Story> {
         agents::STORIES,
         listing::STORIES,
         keeping::STORIES,
+        users::STORIES,
         histories::STORIES,
     ];
     families.into_iter().flatten().collect()

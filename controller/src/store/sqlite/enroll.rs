@@ -130,9 +130,10 @@ pub(super) fn renew(db: &Connection, agent: AgentId, certificate: &CertificateFa
     Ok(renewed == 1)
 }
 
-/// Forgets idempotency keys and join tokens that ended before `now`.
+/// Forgets what ended before `now`: idempotency keys, join tokens, and what users had.
 pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
     let keys = db.prepare_cached("DELETE FROM idempotency WHERE expires_at < ?1")?.execute([now.as_millis()])?;
     let tokens = db.prepare_cached("DELETE FROM join_tokens WHERE expires_at < ?1")?.execute([now.as_millis()])?;
-    Ok(u64::try_from(keys + tokens).unwrap_or(u64::MAX))
+    let of_users = super::users::purge(db, now)?;
+    Ok(u64::try_from(keys + tokens + of_users).unwrap_or(u64::MAX))
 }
