@@ -10,6 +10,7 @@ use cratekube_common::runtime::{clock::Clock, mint::Mint, tls};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use crate::anchor::Anchor;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
@@ -19,14 +20,16 @@ use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
 use crate::grpc::{self, GrpcState};
 use crate::keys::Envelope;
 use crate::keys::master::MasterKeySource;
+use crate::keys::signing::Watched;
 use crate::pki::PkiError;
 use crate::pki::authority::Authority;
-use crate::reconcile;
+use crate::reconcile::{self, OfUsers};
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
 use crate::service::dispatch::Dispatch;
 use crate::service::leases::Leases;
 use crate::service::presence::Presence;
+use crate::service::revocations::Refresh;
 use crate::service::watch::Watch;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
@@ -77,6 +80,7 @@ pub struct Controller {
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
+    of_users: OfUsers,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
@@ -102,6 +106,13 @@ impl Controller {
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
+        let of_users = OfUsers {
+            revocations: Refresh::new(Arc::clone(&store), Arc::clone(&tokens), clock.clone()),
+            keys: Watched::new(config.data.directory.clone(), Arc::clone(&envelope), Arc::clone(&tokens)),
+            anchor: Arc::new(Anchor::new(&config.data.directory, Arc::clone(&envelope))),
+        };
+        // Before anyone is let in: what was revoked stays revoked.
+        of_users.revocations.look().await?;
 
         let (watch, presence) = (Watch::default(), Presence::default());
         let dispatch = dispatch(&config, &store, &watch, &presence, &envelope, &clock, &mint);
@@ -132,6 +143,7 @@ impl Controller {
             tokens,
             mac_key: cursor_key,
             limits: rest::Limits::default(),
+            users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
             checks: Vec::new(),
         }));
@@ -144,6 +156,7 @@ impl Controller {
             store,
             dispatch,
             authority,
+            of_users,
             clock,
             shutdown,
             _lock: lock,
@@ -173,7 +186,9 @@ impl Controller {
         tracing::info!(rest = %self.rest_address, agents = %self.agents_address, "controller ready");
         let tasks = TaskTracker::new();
         let stop = self.shutdown.soft.clone();
-        reconcile::start(&tasks, Arc::clone(&self.store), Arc::clone(&self.dispatch), self.clock, &stop);
+        let (anchor, clock, store) = (Arc::clone(&self.of_users.anchor), self.clock, Arc::clone(&self.store));
+        reconcile::start(&tasks, Arc::clone(&store), Arc::clone(&self.dispatch), clock.clone(), &stop);
+        reconcile::start_of_users(&tasks, self.of_users, Arc::clone(&store), clock.clone(), &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
         for (edge, listener) in [self.rest, self.agents] {
@@ -181,7 +196,10 @@ impl Controller {
         }
         tasks.close();
         tasks.wait().await;
-        self.store.close().await;
+        if let Err(error) = anchor.advance(store.as_ref(), clock.now()).await {
+            tracing::error!(%error, "the audit log could not be anchored");
+        }
+        store.close().await;
         tracing::info!("controller stopped");
     }
 }

@@ -6,6 +6,7 @@
 //! through [`grpc`] and are settled by the store with what [`plan`] decides; [`service::watch`] tells
 //! everyone who looks. [`reconcile`] runs in the background. [`app`] puts it together.
 
+pub mod anchor;
 pub mod app;
 pub mod auth;
 pub mod cli;

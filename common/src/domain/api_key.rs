@@ -31,6 +31,11 @@ pub struct ApiKeyText(Secret);
 pub struct NoApiKey;
 
 impl ApiKeyText {
+    /// Puts a key together from random letters and digits, as many as one has.
+    pub(crate) fn of_random(text: &str) -> Self {
+        Self(Secret::new(format!("{PREFIX}{text}")))
+    }
+
     /// The part that names the key and is no secret.
     #[must_use]
     pub fn handle(&self) -> &str {

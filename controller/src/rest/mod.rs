@@ -6,6 +6,9 @@
 //! (`service`).
 
 pub mod agents;
+mod api_keys;
+mod audit;
+mod auth;
 mod body;
 mod caller;
 pub mod clusters;
@@ -18,12 +21,14 @@ mod idempotency;
 pub mod limits;
 pub mod openapi;
 pub mod operations;
+mod origin;
 mod output;
 pub mod problem;
 mod problems;
 mod query;
 mod reason;
 mod refusals;
+mod revocations;
 mod router;
 mod state;
 mod views;
@@ -33,7 +38,7 @@ pub use caller::Caller;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;
-pub use state::{Check, RestParts, RestState};
+pub use state::{Check, RestParts, RestState, UserSettings};
 
 use http::HeaderValue;
 

@@ -5,6 +5,7 @@
 //! SQL, and the wire.
 
 pub mod agents;
+pub mod audit;
 pub mod clusters;
 pub mod conversation;
 mod credit;
@@ -14,7 +15,9 @@ pub mod leases;
 pub mod operations;
 pub mod output;
 pub mod presence;
+pub mod revocations;
 pub mod spec_secrets;
+pub mod users;
 pub mod versions;
 pub mod watch;
 

@@ -14,7 +14,10 @@ use utoipa::openapi::{Content, OpenApi as Description, Ref, RefOr, ResponseBuild
 use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
-use super::{agents, clusters, environments, generations, health, operations, output, problems};
+use super::{
+    agents, api_keys, audit, auth, clusters, environments, generations, health, operations, output, problems,
+    revocations,
+};
 
 pub(super) use spec::Spec;
 
@@ -53,6 +56,9 @@ pub(super) struct IdempotencyHeader {
         health::readyz,
         problems::show,
         show,
+        auth::token::exchange,
+        auth::whoami::whoami,
+        auth::logout::logout,
         environments::list,
         clusters::list::list,
         clusters::create::create,
@@ -64,7 +70,13 @@ pub(super) struct IdempotencyHeader {
         operations::show::show,
         output::show,
         agents::list::list,
-        agents::show::show
+        agents::show::show,
+        api_keys::list::list,
+        api_keys::create::create,
+        api_keys::revoke::revoke,
+        revocations::list::list,
+        revocations::create::create,
+        audit::list
     ),
     components(schemas(ProblemDocument)),
     security(("bearer" = [])),
