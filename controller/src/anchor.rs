@@ -116,16 +116,12 @@ impl Anchor {
         let Some(newest) = store.audit_link(None).await? else {
             return known.map_or(Ok(false), |known| Err(AnchorError::Disagrees(known.number)));
         };
+        if known.as_ref() == Some(&newest) {
+            self.was_there.store(true, Ordering::Release);
+            return Ok(false);
+        }
         match known {
-            Some(known) if known == newest => {
-                self.was_there.store(true, Ordering::Release);
-                return Ok(false);
-            }
-            Some(known) => {
-                if store.audit_link(Some(known.number)).await?.as_ref() != Some(&known) {
-                    return Err(AnchorError::Disagrees(known.number));
-                }
-            }
+            Some(known) => check(store, &known).await?,
             None if self.was_there.load(Ordering::Acquire) => return Err(AnchorError::Gone(self.shown())),
             None if newest.number > 1 => {
                 tracing::warn!(entry = newest.number, "the audit log had no anchor; it is anchored from here on");
@@ -147,6 +143,11 @@ impl Anchor {
     fn unreadable(&self, fault: String) -> AnchorError {
         AnchorError::Unreadable { path: self.shown(), fault }
     }
+}
+
+async fn check(store: &dyn Store, known: &AuditLink) -> Result<(), AnchorError> {
+    let there = store.audit_link(Some(known.number)).await?;
+    if there.as_ref() == Some(known) { Ok(()) } else { Err(AnchorError::Disagrees(known.number)) }
 }
 
 #[cfg(test)]

@@ -68,11 +68,12 @@ mod tests {
 
     fn claims(expires_at_s: u64) -> Arc<Claims> {
         let (subject, token_id) = ("s".to_owned(), "t".to_owned());
-        let api_key = None;
+        let (api_key, kid) = (None, "kid".to_owned());
         Arc::new(Claims {
             subject,
             token_id,
             api_key,
+            kid,
             issued_at_s: 0,
             not_before_s: 0,
             expires_at_s,

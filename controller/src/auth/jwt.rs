@@ -44,6 +44,8 @@ pub struct Claims {
     pub token_id: String,
     /// The id of the API key that it was made from.
     pub api_key: Option<String>,
+    /// The key that signed it.
+    pub kid: String,
     /// When it was made, in seconds since the epoch.
     pub issued_at_s: u64,
     /// From when it counts.
@@ -209,6 +211,14 @@ impl Tokens {
     pub fn use_keys(&self, keys: &[SigningKey]) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys::of(keys);
         self.verified.clear();
+        self.revoked.announce();
+    }
+
+    /// Whether a token that verified counts no more: it was revoked, or its key was.
+    #[must_use]
+    pub fn is_revoked(&self, claims: &Claims) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        !keys.verifying.contains_key(&claims.kid) || self.revoked.cover(claims)
     }
 
     /// What was revoked.
@@ -222,7 +232,7 @@ impl Tokens {
         let mut changes = self.revoked.changes();
         loop {
             changes.borrow_and_update();
-            if self.revoked.cover(claims) {
+            if self.is_revoked(claims) {
                 return;
             }
             if changes.changed().await.is_err() {
@@ -333,7 +343,7 @@ impl Tokens {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let key = keys.verifying.get(&kid).ok_or(TokenFault::KeyUnknown)?;
         let data = jsonwebtoken::decode::<Value>(token, key, &self.validation).map_err(|e| finer(&e, token))?;
-        let claims = read_claims(&data.claims)?;
+        let claims = Claims { kid, ..read_claims(&data.claims)? };
         // jsonwebtoken lets `iss` be a list that contains ours; we write one issuer and want one.
         if data.claims["iss"] != self.issuer.as_str() {
             return Err(TokenFault::Issuer);
@@ -343,7 +353,7 @@ impl Tokens {
 
     fn check_living(&self, claims: &Claims, now: u64) -> Result<(), TokenFault> {
         self.check_times(claims, now)?;
-        if self.revoked.cover(claims) { Err(TokenFault::Revoked) } else { Ok(()) }
+        if self.is_revoked(claims) { Err(TokenFault::Revoked) } else { Ok(()) }
     }
 
     fn check_times(&self, claims: &Claims, now: u64) -> Result<(), TokenFault> {
@@ -424,6 +434,7 @@ fn read_claims(claims: &Value) -> Result<Claims, TokenFault> {
         subject: name(claims, "sub")?,
         token_id: name(claims, "jti")?,
         api_key: claims.get("api_key").map(|_| name(claims, "api_key")).transpose()?,
+        kid: String::new(),
         issued_at_s: number(claims, "iat")?,
         not_before_s: number(claims, "nbf")?,
         expires_at_s: number(claims, "exp")?,

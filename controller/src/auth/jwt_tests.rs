@@ -243,6 +243,19 @@ async fn hostile_row_24_whoever_waits_for_the_end_of_a_token_hears_of_its_revoca
     waits.await;
 }
 
+#[tokio::test]
+async fn hostile_row_24_a_stolen_signing_key_takes_open_streams_with_it() {
+    let old = SigningKey::generate().unwrap();
+    let tokens = tokens(std::slice::from_ref(&old), clock());
+    let claims = tokens.verify(&tokens.issue("ann", &[], Duration::from_secs(60), "t-1").unwrap()).unwrap();
+    let waits = tokens.revoked(&claims);
+    tokio::pin!(waits);
+    tokens.use_keys(&[SigningKey::generate().unwrap(), old]);
+    assert!(futures::poll!(&mut waits).is_pending(), "it verifies still");
+    tokens.use_keys(&[SigningKey::generate().unwrap()]);
+    waits.await;
+}
+
 #[test]
 fn an_api_key_is_no_token() {
     let tokens = tokens(&[SigningKey::generate().unwrap()], clock());

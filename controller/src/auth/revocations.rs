@@ -55,8 +55,13 @@ impl Revocations {
         known.forget(now);
         drop(known);
         if !more.is_empty() {
-            self.changes.send_modify(|version| *version += 1);
+            self.announce();
         }
+    }
+
+    /// Makes whoever waits look again.
+    pub(super) fn announce(&self) {
+        self.changes.send_modify(|version| *version += 1);
     }
 
     /// Whether a token counts no more.
@@ -147,8 +152,8 @@ mod tests {
 
     fn claims(subject: &str, token_id: &str, issued_at_s: u64) -> Claims {
         let (subject, token_id, api_key) = (subject.to_owned(), token_id.to_owned(), Some("key-1".to_owned()));
-        let (not_before_s, expires_at_s) = (issued_at_s, issued_at_s + 60);
-        Claims { subject, token_id, api_key, issued_at_s, not_before_s, expires_at_s, grants: Vec::new() }
+        let (not_before_s, expires_at_s, kid) = (issued_at_s, issued_at_s + 60, "kid".to_owned());
+        Claims { subject, token_id, api_key, kid, issued_at_s, not_before_s, expires_at_s, grants: Vec::new() }
     }
 
     #[test]

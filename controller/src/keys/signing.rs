@@ -137,6 +137,9 @@ impl Watched {
             return Ok(false);
         }
         self.tokens.use_keys(&living.signing_keys());
+        if !last.is_empty() && !ended {
+            tracing::info!(kid = %living.keys()[0].key.kid, "another key signs tokens now");
+        }
         *last = sealed;
         Ok(true)
     }

@@ -52,7 +52,7 @@ impl Caller {
 
     /// Whether the caller's token counts no more: for what is sent in parts.
     pub(super) fn is_over(&self, state: &RestState) -> bool {
-        state.tokens.revocations().cover(&self.claims) || self.claims.expires_at() <= state.service.clock.now()
+        state.tokens.is_revoked(&self.claims) || self.claims.expires_at() <= state.service.clock.now()
     }
 
     /// Whether the caller has any role in the environment.
