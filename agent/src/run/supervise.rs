@@ -19,6 +19,7 @@ use std::time::Duration;
 use cratekube_common::domain::run::ExitStatus;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::{self, Clock};
+use cratekube_common::runtime::fault::{self, Step};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{
@@ -105,9 +106,8 @@ impl Supervision {
             started_at: None,
         };
         self.journal.write_supervisor(&record)?;
-        let output = OpenOptions::new().append(true).create(true).mode(0o600).open(self.journal.output());
-        let output = output.map_err(|e| SuperviseError::Io("open output.log", e))?;
-        let log = OutputLog::new(output, self.command.output_cap);
+        let output = open_output(&self.journal.output()).map_err(|e| SuperviseError::Io("open output.log", e))?;
+        let log = OutputLog::new(output, self.journal.output(), self.command.output_cap);
         let started_at = self.clock.now();
         let (child, pipe) = match self.start() {
             Ok(started) => started,
@@ -146,6 +146,11 @@ impl Supervision {
         reserve::give_up(&self.command.reserve);
         Ok(self.journal.write_exit(exit)?)
     }
+}
+
+fn open_output(path: &Path) -> io::Result<File> {
+    fault::step(Step::Create, path)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Takes over the lock that came as standard input; takes it anew when it did not.
