@@ -2,7 +2,9 @@
 //!
 //! Sealing copies the files aside, hashing what is copied, makes every file, the manifest and the
 //! directory durable, and only then gives it its number by a rename. So a generation is there whole
-//! or not at all, and one is never changed. What was left aside by a crash is thrown away.
+//! or not at all, and one is never changed. What was left aside by a crash is thrown away. `rke` makes
+//! nothing durable: sealing does that for the files that it copies, so that `working/` is what was
+//! sealed also after a power loss.
 //!
 //! Sealing is idempotent per attempt: a seal that is repeated after a crash finds its generation.
 
@@ -156,6 +158,7 @@ impl Generations {
         let sealing = || VolumeError::io("seal into", aside);
         files::make_dir(aside).map_err(sealing())?;
         let copied = copy_files(from, aside).map_err(sealing())?;
+        make_durable(from, &copied).map_err(sealing())?;
         let manifest = describe(aside, number, seal, copied).map_err(sealing())?;
         let content = serde_json::to_vec_pretty(&manifest).map_err(|e| sealing()(e.into()))?;
         let written = files::write_new(&aside.join(MANIFEST), &content);
@@ -188,8 +191,8 @@ impl Generations {
         for number in numbers.into_iter().take(excess).filter(|n| Some(*n) != good) {
             // Out of the numbers first, so that no generation is ever seen half deleted.
             let aside = self.dir.join(format!("{number:06}.tmp-pruned"));
-            let pruned = files::rename(&self.path(number), &aside).and_then(|()| files::remove_tree(&aside));
-            pruned.map_err(VolumeError::io("prune", &aside))?;
+            let renamed = files::rename(&self.path(number), &aside).and_then(|()| files::sync_dir(&self.dir));
+            renamed.and_then(|()| files::remove_tree(&aside)).map_err(VolumeError::io("prune", &aside))?;
         }
         Ok(())
     }
@@ -231,6 +234,14 @@ pub fn copy_files(from: &Path, to: &Path) -> io::Result<Vec<SealedFile>> {
         copied.push(SealedFile { name: name.to_owned(), bytes, sha256 });
     }
     Ok(copied)
+}
+
+fn make_durable(dir: &Path, copied: &[SealedFile]) -> io::Result<()> {
+    for file in copied {
+        let path = dir.join(&file.name);
+        files::sync(&File::open(&path)?, &path)?;
+    }
+    files::sync_dir(dir)
 }
 
 fn describe(aside: &Path, number: u64, seal: &Seal<'_>, files: Vec<SealedFile>) -> io::Result<Manifest> {
