@@ -226,7 +226,8 @@ async fn take_step(core: Arc<Core>, mut found: Found, wishes: watch::Receiver<Wi
     let at = supervisor.as_ref().and_then(|s| s.started_at).unwrap_or(record.created_at);
     let supervisor = supervisor.filter(|_| found.step == Step::Adopt).map(|s| s.supervisor);
     let (journal, cluster) = (found.journal, found.cluster);
-    let live = Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, at };
+    let live =
+        Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, volume_failed: false, at };
     attend::attend(core, live, wishes).await;
 }
 

@@ -36,6 +36,9 @@ const BUFFER: usize = 256 * 1024;
 /// How long output is waited for that someone else may still write after `rke` has ended.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How a supervisor ends that could not write to the volume: nothing else tells it to who comes after it.
+pub(crate) const VOLUME_FAILED: u8 = 74;
+
 /// Why there was nothing to supervise.
 #[derive(Debug, thiserror::Error)]
 enum SuperviseError {
@@ -47,8 +50,19 @@ enum SuperviseError {
     Over(PathBuf),
     #[error("the cluster's lock is held by another run")]
     Locked,
+    #[error("cannot open output.log: {0}")]
+    Output(io::Error),
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
+}
+
+impl SuperviseError {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Journal(_) | Self::Output(_) => ExitCode::from(VOLUME_FAILED),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Does what `supervise <run-dir>` on the command line says.
@@ -69,7 +83,7 @@ pub fn supervise(run_dir: &Path) -> ExitCode {
         Err(error) => {
             // There may be no one to read it; the journal says what matters.
             let _nobody_reads = io::Write::write_fmt(&mut io::stderr(), format_args!("supervise: {error}\n"));
-            ExitCode::FAILURE
+            error.code()
         }
     }
 }
@@ -105,8 +119,8 @@ impl Supervision {
             rke: None,
             started_at: None,
         };
-        self.journal.write_supervisor(&record)?;
-        let output = open_output(&self.journal.output()).map_err(|e| SuperviseError::Io("open output.log", e))?;
+        self.with_reserve(|journal| journal.write_supervisor(&record))?;
+        let output = open_output(&self.journal.output()).map_err(SuperviseError::Output)?;
         let log = OutputLog::new(output, self.journal.output(), self.command.output_cap);
         let started_at = self.clock.now();
         let (child, pipe) = match self.start() {
@@ -138,13 +152,16 @@ impl Supervision {
         Ok((child, reader))
     }
 
-    /// The exit is what everything depends on: when there is no space for it, there is a reserve.
     fn write_exit(&self, exit: &ExitRecord) -> Result<(), SuperviseError> {
-        if self.journal.write_exit(exit).is_ok() {
-            return Ok(());
+        self.with_reserve(|journal| journal.write_exit(exit))
+    }
+
+    /// Writes what everything depends on: when there is no space for it, there is a reserve.
+    fn with_reserve(&self, write: impl Fn(&Journal) -> Result<(), VolumeError>) -> Result<(), SuperviseError> {
+        match write(&self.journal) {
+            Err(error) if error.is_full() && reserve::give_up(&self.command.reserve) => Ok(write(&self.journal)?),
+            written => Ok(written?),
         }
-        reserve::give_up(&self.command.reserve);
-        Ok(self.journal.write_exit(exit)?)
     }
 }
 

@@ -146,7 +146,7 @@ impl Generations {
         if let Some(sealed) = newest.filter(|m| m.attempt == seal.attempt) {
             return Ok(sealed);
         }
-        files::make_dir(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
+        files::make_child(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
         self.clear_leftovers()?;
         let aside = self.dir.join(format!("{number:06}.tmp-{}", seal.attempt));
         self.seal_aside(from, &aside, number, seal).inspect_err(|_| {
@@ -156,7 +156,7 @@ impl Generations {
 
     fn seal_aside(&self, from: &Path, aside: &Path, number: u64, seal: &Seal<'_>) -> Result<Manifest, VolumeError> {
         let sealing = || VolumeError::io("seal into", aside);
-        files::make_dir(aside).map_err(sealing())?;
+        files::make_child(aside).map_err(sealing())?;
         let copied = copy_files(from, aside).map_err(sealing())?;
         make_durable(from, &copied).map_err(sealing())?;
         let manifest = describe(aside, number, seal, copied).map_err(sealing())?;
@@ -242,6 +242,21 @@ fn make_durable(dir: &Path, copied: &[SealedFile]) -> io::Result<()> {
         files::sync(&File::open(&path)?, &path)?;
     }
     files::sync_dir(dir)
+}
+
+/// Writes the state files anew where they are. After an error in making them durable the kernel may have
+/// dropped what it still shows; what is written and synced now is really there.
+///
+/// # Errors
+/// From the filesystem.
+pub fn write_again(dir: &Path) -> io::Result<()> {
+    for name in SEALED {
+        let path = dir.join(name);
+        if let Some(content) = files::read_optional(&path)? {
+            files::write_atomic(&path, &content)?;
+        }
+    }
+    Ok(())
 }
 
 fn describe(aside: &Path, number: u64, seal: &Seal<'_>, files: Vec<SealedFile>) -> io::Result<Manifest> {
