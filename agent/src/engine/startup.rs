@@ -23,7 +23,6 @@ use super::held::{Started, Taken, Whose, Wish};
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{Journal, Mark, ProcessId, RunRecord};
 use crate::run::machine::{self, Journaled, Step};
-use crate::run::process;
 use crate::volume::VolumeError;
 use crate::volume::generations::Generations;
 use crate::volume::identity::Volume;
@@ -151,7 +150,7 @@ fn step(core: &Core, cluster: &ClusterDir, journal: &Journal, record: Option<&Ru
         recorded: journal.has(Mark::Recorded),
         forgotten: journal.has(Mark::Forgotten),
         this_boot,
-        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if process::lives(process)),
+        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if core.host.lives(process)),
         locked,
     };
     Ok(machine::next(journaled))

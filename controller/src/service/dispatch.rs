@@ -5,7 +5,7 @@
 //! sent. Not here: what a message looks like (`grpc`), who is late ([`super::leases`]), what follows
 //! from a report (`plan`, applied by the store).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub struct Dispatch {
     vault: Arc<dyn SpecVault>,
     clock: Clock,
     mint: Mint,
-    lines: Mutex<HashMap<AgentId, Line>>,
+    lines: Mutex<BTreeMap<AgentId, Line>>,
 }
 
 impl Dispatch {
@@ -456,7 +456,7 @@ impl Dispatch {
         }
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, Line>> {
+    fn lines(&self) -> std::sync::MutexGuard<'_, BTreeMap<AgentId, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
