@@ -6,6 +6,7 @@
 //! CRATEKUBE_SIM_SEED=17 cargo test -p cratekube-tests --test simulation -- replay --nocapture
 //! ```
 
+use cratekube_common::runtime::telemetry::{self, LogFormat};
 use cratekube_tests::sim::play;
 
 /// Seeds that are played when nobody says otherwise.
@@ -61,10 +62,14 @@ fn seeds_fourth_share() {
     share(3);
 }
 
-/// Plays the seed in `CRATEKUBE_SIM_SEED` and prints what happened.
+/// Plays the seed in `CRATEKUBE_SIM_SEED` and prints what happened; with `RUST_LOG`, what the product
+/// logged, too.
 #[test]
 fn replay() {
     let Some(seed) = setting("CRATEKUBE_SIM_SEED") else { return };
+    if let Ok(filter) = std::env::var("RUST_LOG") {
+        telemetry::start(LogFormat::Text, &filter);
+    }
     match play(seed, None) {
         Ok(played) => played.events.iter().for_each(|event| println!("{event}")),
         Err(broken) => {
