@@ -1,6 +1,6 @@
 //! Handing out tasks: one attempt, one fence, one lock per cluster, in one transaction.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use cratekube_common::domain::attempt::{AttemptState, Fence};
 use cratekube_common::domain::cluster::{self, ClusterEvent};
@@ -120,7 +120,7 @@ fn candidates(
     let mut found = Vec::new();
     let sql = format!("SELECT seq, cluster_id FROM tasks WHERE state = 'queued' AND volume = ?1 AND {FREE}");
     let mut of_volume = db.prepare_cached(&sql)?;
-    for volume in served.iter().collect::<HashSet<_>>() {
+    for volume in served.iter().collect::<BTreeSet<_>>() {
         let tasks = of_volume.query_map(params![key(volume), limit], read)?;
         found.extend(tasks.collect::<Result<Vec<_>, _>>()?);
     }
