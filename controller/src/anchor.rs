@@ -24,8 +24,9 @@ use crate::keys::{Envelope, EnvelopeError};
 use crate::store::{AuditLink, Store, StoreError};
 
 /// Name of the file within the data directory.
-pub const FILE: &str = "audit.anchor";
-const CONTEXT: &[u8] = b"audit/anchor";
+pub const FILE: &str = "audit.anchor.sealed";
+/// What it is sealed for.
+pub const CONTEXT: &[u8] = b"audit/anchor";
 
 /// Why an anchor cannot be read or set.
 #[derive(Debug, thiserror::Error)]

@@ -300,7 +300,7 @@ async fn hostile_row_78_the_audit_log_is_verified_beside_the_controller_and_a_ch
     std::fs::write(&file, &bytes)?;
     lodge.controller.command(&["audit", "verify"]).await?;
 
-    std::fs::remove_file(lodge.controller.data().join("audit.anchor"))?;
+    std::fs::remove_file(lodge.controller.data().join("audit.anchor.sealed"))?;
     let found = lodge.controller.command(&["audit", "verify"]).await.unwrap_err().to_string();
     assert!(found.contains("there is no anchor"), "{found}");
     let said = lodge.controller.command(&["audit", "anchor", "--reason", "the file was deleted by mistake"]).await?;

@@ -18,7 +18,8 @@ use crate::auth::{KeyFault, KeyRing, RotateFault, SigningKey, Tokens};
 /// Name of the file within the data directory.
 pub const FILE: &str = "signing.key.sealed";
 const LOCK: &str = "signing.lock";
-const CONTEXT: &[u8] = b"auth/signing-key";
+/// What it is sealed for.
+pub const CONTEXT: &[u8] = b"auth/signing-key";
 
 /// Why the keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]

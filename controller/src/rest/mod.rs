@@ -25,6 +25,7 @@ mod origin;
 mod output;
 pub mod problem;
 mod problems;
+mod quarantine;
 mod query;
 mod reason;
 mod refusals;

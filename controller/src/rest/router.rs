@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::state::RestState;
 use super::{
     agents, api_keys, audit, auth, clusters, environments, generations, health, openapi, operations, output, problems,
-    revocations,
+    quarantine, revocations,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -37,16 +37,24 @@ pub(super) fn guarded() -> Vec<Route> {
             "/v1/environments/{env}/clusters/{name}",
             get(clusters::show::show).delete(clusters::remove::remove).patch(clusters::protect::protect),
         ),
+        ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),
+        ("/v1/operations/{id}/cancel", post(operations::cancel::cancel)),
         ("/v1/operations/{id}/output", get(output::show)),
+        ("/v1/operations/{id}/retry", post(operations::retry::retry)),
         ("/v1/admin/agents", get(agents::list::list)),
         ("/v1/admin/agents/{id}", get(agents::show::show)),
         ("/v1/admin/api-keys", get(api_keys::list::list).post(api_keys::create::create)),
         ("/v1/admin/api-keys/{id}", delete(api_keys::revoke::revoke)),
         ("/v1/admin/revocations", get(revocations::list::list).post(revocations::create::create)),
         ("/v1/admin/audit", get(audit::list)),
+        ("/v1/admin/agents/{id}/cordon", post(agents::change::cordon)),
+        ("/v1/admin/agents/{id}/drain", post(agents::change::drain)),
+        ("/v1/admin/agents/{id}/forget", post(agents::forget::forget)),
+        ("/v1/admin/agents/{id}/uncordon", post(agents::change::uncordon)),
+        ("/v1/admin/quarantine", get(quarantine::list)),
     ]
 }
 

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, api_keys, audit, auth, clusters, environments, generations, health, operations, output, problems,
-    revocations,
+    quarantine, revocations,
 };
 
 pub(super) use spec::Spec;
@@ -65,9 +65,12 @@ pub(super) struct IdempotencyHeader {
         clusters::show::show,
         clusters::remove::remove,
         clusters::protect::protect,
+        clusters::force_unlock::force_unlock,
         generations::list,
         operations::list::list,
         operations::show::show,
+        operations::cancel::cancel,
+        operations::retry::retry,
         output::show,
         agents::list::list,
         agents::show::show,
@@ -76,7 +79,12 @@ pub(super) struct IdempotencyHeader {
         api_keys::revoke::revoke,
         revocations::list::list,
         revocations::create::create,
-        audit::list
+        audit::list,
+        agents::change::cordon,
+        agents::change::uncordon,
+        agents::change::drain,
+        agents::forget::forget,
+        quarantine::list
     ),
     components(schemas(ProblemDocument)),
     security(("bearer" = [])),
