@@ -17,6 +17,7 @@ use crate::identity::files::{IdentityFiles, IdentityFilesError};
 use crate::link::dial::{Dialer, Tcp};
 use crate::link::{Link, LinkParts};
 use crate::port;
+use crate::run::scope;
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +115,11 @@ fn engine_settings(config: &AgentConfig) -> EngineSettings {
     let mut settings = EngineSettings::new(config.volumes.paths.clone(), (&config.ssh).into());
     settings.rke.clone_from(&config.rke.path);
     settings.slots = config.agent.slots;
+    settings.allowed_sha256.clone_from(&config.rke.allowed_sha256);
+    settings.scope = scope::decide(config.rke.scope, &scope::Host::look()).ok();
     settings.run_timeout = config.rke.run_timeout;
+    settings.silence_timeout = config.rke.silence_timeout;
+    settings.phase_timeout = config.rke.phase_timeout;
     settings.stop_grace = config.rke.stop_grace;
     settings.output_cap = config.rke.output_cap;
     settings.keep_generations = usize::try_from(config.volumes.keep_generations).unwrap_or(usize::MAX);

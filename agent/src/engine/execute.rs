@@ -22,7 +22,7 @@ use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
 use crate::run::journal::{Command, Journal, RunRecord};
-use crate::run::process;
+use crate::run::process::{self, Supervised};
 use crate::run::rke::Rke;
 use crate::volume::fence::{self, Accepted};
 use crate::volume::gate::{self, Facts, Ground, Pass};
@@ -62,10 +62,7 @@ async fn start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
 ) -> Result<Live, Box<Refusal>> {
-    let rke = core.finder.find().await;
-    let rke = rke.map_err(|e| {
-        Refusal::of(internal(e.to_string(), true, "Install rke on the agent's host, or name it in its settings."))
-    })?;
+    let rke = core.finder.find().await.map_err(|e| Refusal::of(e.to_failure()))?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
             Err(refusal) if refusal.locked => tokio::time::sleep(LOCK_PAUSE).await,
@@ -301,11 +298,14 @@ impl Preparation<'_> {
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
+                program: Some(self.rke.mark.clone()),
                 cwd: cwd.to_owned(),
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
                 reserve: reserve::path(&self.volume.root),
                 time_limit_ms: ms(settings.run_timeout),
+                silence_limit_ms: ms(settings.silence_timeout),
+                phase_limit_ms: ms(settings.phase_timeout),
                 stop_grace_ms: ms(settings.stop_grace),
                 output_cap: settings.output_cap,
             },
@@ -350,10 +350,13 @@ fn write_description(dir: &Path, text: &str) -> io::Result<()> {
 impl Prepared {
     fn start(self, core: &Core) -> Result<Live, Box<Refusal>> {
         let Self { journal, record, cluster, lock } = self;
-        let started = process::start_supervisor(core.settings.supervisor_exe.as_deref(), journal.dir(), &lock);
-        let started = started.map(|child| (process::identify(child.id().cast_signed()).ok(), child));
-        match started {
-            Ok((supervisor, child)) => {
+        let how = (core.settings.supervisor_exe.as_deref(), core.settings.scope.as_ref());
+        match process::start_supervisor(how, (record.attempt, &journal), &lock, &core.clock) {
+            Ok(Supervised { child, unscoped }) => {
+                if let Some(error) = unscoped {
+                    tracing::warn!(attempt = %record.attempt, %error, "no scope for this run: it does not outlive a restart of the agent's unit");
+                }
+                let supervisor = process::identify(child.id().cast_signed()).ok();
                 let at = core.clock.now();
                 Ok(Live {
                     journal,

@@ -93,7 +93,7 @@ impl LocalEngine {
             return Err(OpenError::NoneServed(refused));
         }
         let core = Arc::new(Core {
-            finder: Finder::new(settings.rke.clone()),
+            finder: Finder::new(settings.rke.clone(), settings.allowed_sha256.clone()),
             refused: refused.iter().filter_map(|(root, why)| refused_status(root, why)).collect(),
             unread: OnceLock::new(),
             probes: volumes.iter().map(Probe::of).collect(),
