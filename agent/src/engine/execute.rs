@@ -4,7 +4,7 @@
 //! Nothing is started before `run.json` is durable. Whatever refuses is told as a report, not started.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::{self, SshAccess};
 use cratekube_common::rke::state;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::{fault, files};
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
@@ -330,7 +330,7 @@ impl From<VolumeError> for GateError {
 fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
     files::make_dir(aside).map_err(VolumeError::io("make", aside))?;
     for name in [STATE, KUBECONFIG] {
-        match fs::rename(working.join(name), aside.join(name)) {
+        match files::rename(&working.join(name), &aside.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(VolumeError::io("put aside", &working.join(name))(error));
             }
@@ -342,9 +342,7 @@ fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
 
 /// Whole for `rke`, but not durable: it is written anew for every run, and sealed after it.
 fn write_description(dir: &Path, text: &str) -> io::Result<()> {
-    let aside = dir.join(".cluster.yml.new");
-    files::create_private(&aside)?.write_all(text.as_bytes())?;
-    fs::rename(&aside, dir.join(CLUSTER_YML))
+    files::replace(&dir.join(CLUSTER_YML), text.as_bytes())
 }
 
 impl Prepared {
@@ -353,6 +351,7 @@ impl Prepared {
         let how = (core.settings.supervisor_exe.as_deref(), core.settings.scope.as_ref());
         match process::start_supervisor(how, (record.attempt, &journal), &lock, &core.clock) {
             Ok(Supervised { child, unscoped }) => {
+                fault::point("run.supervised");
                 if let Some(error) = unscoped {
                     tracing::warn!(attempt = %record.attempt, %error, "no scope for this run: it does not outlive a restart of the agent's unit");
                 }

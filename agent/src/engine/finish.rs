@@ -4,7 +4,6 @@
 //! said of it. Each step can be repeated after a crash: the seal is found again by its attempt, the
 //! verdict is computed from what is on the volume.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -251,17 +250,14 @@ fn clear_away(core: &Core, live: &Live, sealed: Option<&Manifest>) -> Result<(),
     let path = live.cluster.removed();
     files::write_atomic(&path, removed.to_string().as_bytes()).map_err(VolumeError::io("write", &path))?;
     let working = live.cluster.working();
-    match fs::remove_dir_all(&working) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VolumeError::io("remove", &working)(error)),
-        _ => Ok(()),
-    }
+    files::remove_tree(&working).map_err(VolumeError::io("remove", &working))
 }
 
 /// Writes the result; when there is no space, the reserve is given up for it. A result that cannot be
 /// written is told all the same: what is lost is only that a restart knows it.
 pub(crate) fn write_result(core: &Core, journal: &Journal, report: &RunReport) {
     // The copy that a removal ran on has the cluster's keys.
-    let _often_not_there = fs::remove_dir_all(scratch(journal));
+    let _often_not_there = files::remove_tree(&scratch(journal));
     let write = || {
         files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         journal.write_result(report)
@@ -296,7 +292,7 @@ fn prune_runs(cluster: &ClusterDir, keep: usize) -> Result<(), VolumeError> {
         (journal.has(Mark::Recorded) || journal.has(Mark::Forgotten)) && !journal.is_unsealed()
     };
     for dir in runs.into_iter().take(excess).filter(settled) {
-        fs::remove_dir_all(&dir).map_err(VolumeError::io("prune", &dir))?;
+        files::remove_tree(&dir).map_err(VolumeError::io("prune", &dir))?;
     }
     Ok(())
 }

@@ -5,8 +5,6 @@
 //! is cleared away.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +12,7 @@ use std::time::Duration;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{ClusterId, VolumeId};
 use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::runtime::files;
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
@@ -128,11 +127,8 @@ fn clear_stillborn(journal: &Journal) {
     let kept = ["aside", "supervisor.json", "output.log", "exit.json", "forgotten"];
     let keeps = kept.iter().any(|name| journal.dir().join(name).symlink_metadata().is_ok());
     let gone = if keeps { finish::scratch(journal) } else { journal.dir().to_owned() };
-    match fs::remove_dir_all(&gone) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(path = %gone.display(), %error, "cannot clear away what was prepared for a run");
-        }
-        _ => {}
+    if let Err(error) = files::remove_tree(&gone) {
+        tracing::error!(path = %gone.display(), %error, "cannot clear away what was prepared for a run");
     }
 }
 

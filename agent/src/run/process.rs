@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::fault;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -163,7 +164,7 @@ fn start_plainly(exe: Option<&Path>, run_dir: &Path, lock: &File) -> io::Result<
 
 /// Has nothing of ours but the cluster's lock.
 pub(super) fn detached<'a>(command: &'a mut Command, lock: &File) -> io::Result<&'a mut Command> {
-    Ok(command.current_dir("/").env("PATH", PATH).stdin(Stdio::from(lock.try_clone()?)))
+    Ok(command.current_dir("/").env("PATH", PATH).envs(fault::handed_on()).stdin(Stdio::from(lock.try_clone()?)))
 }
 
 /// The whole environment of `rke`.

@@ -17,6 +17,7 @@ use std::process::{Child, ExitCode, Stdio};
 
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::{self, Clock};
+use cratekube_common::runtime::fault::{self, Step};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, setrlimit, setsid, umask};
 
@@ -107,14 +108,14 @@ impl Supervision {
         self.journal.write_supervisor(&record)?;
         // Whoever asked for a scope waits for this word; nobody else reads it.
         let _nobody_waits = io::stdout().write_all(scope::READY);
-        let output = OpenOptions::new().append(true).create(true).mode(0o600).open(self.journal.output());
-        let output = output.map_err(|e| SuperviseError::Io("open output.log", e))?;
-        let log = OutputLog::new(output, self.command().output_cap);
+        let output = open_output(&self.journal.output()).map_err(|e| SuperviseError::Io("open output.log", e))?;
+        let log = OutputLog::new(output, self.journal.output(), self.command().output_cap);
         let started_at = self.clock.now();
         let Started { child, pipe, program } = match self.start() {
             Ok(started) => started,
             Err(error) => return self.write_exit(&not_started(&error, self.clock.now())),
         };
+        fault::point("supervise.started");
         record.rke = process::identify(child.id().cast_signed()).ok();
         record.started_at = Some(started_at);
         // Without it the agent could not end the run: better to have no journal than no supervision.
@@ -170,6 +171,11 @@ impl Supervision {
         reserve::give_up(&self.command().reserve);
         Ok(self.journal.write_exit(exit)?)
     }
+}
+
+fn open_output(path: &Path) -> io::Result<File> {
+    fault::step(Step::Create, path)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Takes over the lock that came as standard input; takes it anew when it did not.

@@ -7,9 +7,9 @@
 //!
 //! Not here: telling a clone from its original. The device is recorded for that.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::agent::VolumeStatus;
@@ -154,8 +154,7 @@ pub fn read(root: &Path) -> Result<Option<VolumeFile>, VolumeError> {
 
 fn lock(root: &Path) -> Result<File, VolumeRefusal> {
     let path = root.join("volume.lock");
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let lock = match opened {
+    let lock = match files::open_lock(&path) {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
             return Err(VolumeRefusal::ReadOnly(root.to_owned()));
         }

@@ -4,10 +4,9 @@
 //! is resolved by the kernel beneath the volume's root with symbolic links forbidden: a link that
 //! someone planted is refused, never followed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::id::{AttemptId, ClusterId};
@@ -152,7 +151,7 @@ impl Layout {
         let removed = self.root.join("removed");
         files::make_dir(&removed).map_err(VolumeError::io("make", &removed))?;
         let to = removed.join(cluster.to_string());
-        let moved = fs::rename(&dir.path, &to).and_then(|()| files::sync_dir(&removed));
+        let moved = files::rename(&dir.path, &to).and_then(|()| files::sync_dir(&removed));
         moved.and_then(|()| dir.path.parent().map_or(Ok(()), files::sync_dir)).map_err(VolumeError::io("put away", &to))
     }
 }
@@ -263,9 +262,8 @@ impl ClusterDir {
     /// [`VolumeError::Locked`] when a run is on.
     pub fn lock(&self) -> Result<File, VolumeError> {
         let path = self.lock_path();
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         // Read-only from here: `rke` gets it as its standard input and must not write to it.
-        let lock = opened.and_then(|_| File::open(&path)).map_err(VolumeError::io("open", &path))?;
+        let lock = files::open_lock(&path).and_then(|_| File::open(&path)).map_err(VolumeError::io("open", &path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(lock),
             Err(Errno::WOULDBLOCK) => Err(VolumeError::Locked { path }),

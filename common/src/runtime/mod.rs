@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod fault;
 pub mod files;
 pub mod lifecycle;
 pub mod mint;

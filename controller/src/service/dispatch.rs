@@ -17,7 +17,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, SessionId, VolumeId};
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
-use cratekube_common::runtime::{clock::Clock, mint::Mint};
+use cratekube_common::runtime::{clock::Clock, fault, mint::Mint};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -372,6 +372,7 @@ impl Dispatch {
 
     /// Sends a leased task on the session that asked for it; gives it back when that is over.
     async fn send(&self, agent: AgentId, session: SessionId, task: LeasedTask) {
+        fault::point("lease.granted");
         let LeasedTask { mut assignment, sealed_secrets } = task;
         let (attempt, fence, operation) = (assignment.attempt, assignment.fence, assignment.operation);
         if let Some(sealed) = sealed_secrets {

@@ -76,14 +76,14 @@ fn create(file: &Path) -> Result<(), StoreError> {
         db.pragma_update(None, "application_id", APPLICATION_ID).map_err(|e| refused(&aside, &e))?;
         migrate(&mut db, &aside)?;
         db.close().map_err(|(_, e)| refused(&aside, &e))?;
-        File::open(&aside).and_then(|f| f.sync_all()).map_err(|e| refused(&aside, &e))?;
-        match fs::hard_link(&aside, file) {
+        File::open(&aside).and_then(|f| files::sync(&f, &aside)).map_err(|e| refused(&aside, &e))?;
+        match files::link(&aside, file) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(refused(file, &error)),
             _ => Ok(()),
         }
     };
     let made = make();
-    let _best_effort = fs::remove_file(&aside);
+    let _best_effort = files::remove(&aside);
     made?;
     file.parent().map_or(Ok(()), files::sync_dir).map_err(|e| refused(file, &e))
 }

@@ -4,10 +4,14 @@
 //! alone, by its savepoint; when the commit fails nobody is told that something was stored. After the
 //! disk itself failed the writer stops: what the page cache holds then is not to be trusted.
 //!
+//! Tests end the process on either side of a commit: `store.commit.before` and `store.commit.after`, the
+//! latter before anybody is answered.
+//!
 //! Two ways to execute: on an OS thread of its own, or on the caller (deterministic simulation).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cratekube_common::runtime::fault;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -235,7 +239,10 @@ fn transact(db: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), rusqlite::
         }
         step("RELEASE job")?;
     }
-    step("COMMIT").map(|_| ())
+    fault::point("store.commit.before");
+    step("COMMIT")?;
+    fault::point("store.commit.after");
+    Ok(())
 }
 
 /// A full disk or a failed read within a job may make SQLite end the whole transaction.
