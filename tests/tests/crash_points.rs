@@ -13,7 +13,7 @@ async fn agent_killed_at(world: &mut World, n: usize) -> anyhow::Result<End> {
     let (name, plan) = (format!("c{n}"), format!("kill@{n}:*:/clusters/"));
     world.agent.process.kill().await?;
     world.agent.restart_with(&[(PLAN, &plan), (SUPERVISOR_PLAN, "")])?;
-    let accepted = world.client.post(CLUSTERS, &specs::single(&name, "192.0.2.11")).await?.expect(202)?;
+    let accepted = world.client.post(CLUSTERS, &specs::nth(&name, n)).await?.expect(202)?;
     world.agent.process.ended().await?;
     world.agent.restart()?;
     let operation = world.client.ended(accepted.header("location")).await?;
@@ -22,11 +22,14 @@ async fn agent_killed_at(world: &mut World, n: usize) -> anyhow::Result<End> {
 
 /// How many durable steps an agent takes under the clusters' folders for a run and its report.
 async fn agent_steps(world: &mut World) -> anyhow::Result<usize> {
+    // The first cluster of an environment takes steps of its own.
+    let first = world.client.post(CLUSTERS, &specs::nth("first", 499)).await?.expect(202)?;
+    assert_eq!(world.client.ended(first.header("location")).await?["state"], "succeeded");
     let trace = world.path().join("trace");
     world.agent.process.kill().await?;
     world.agent.restart_with(&[(TRACE, &trace.to_string_lossy())])?;
     let agent = format!("{} ", world.agent.process.pid().unwrap_or_default());
-    let accepted = world.client.post(CLUSTERS, &specs::single("counted", "192.0.2.11")).await?.expect(202)?;
+    let accepted = world.client.post(CLUSTERS, &specs::nth("counted", 0)).await?.expect(202)?;
     assert_eq!(world.client.ended(accepted.header("location")).await?["state"], "succeeded");
     // A clean end: what was under way is seen through.
     world.agent.process.stop().await?;
@@ -75,7 +78,7 @@ async fn hostile_row_63_a_supervisor_killed_at_any_step_leaves_an_interrupted_ru
         let name = format!("c{n}");
         world.agent.process.kill().await?;
         world.agent.restart_with(&[(PLAN, ""), (SUPERVISOR_PLAN, plan)])?;
-        let accepted = world.client.post(CLUSTERS, &specs::single(&name, "192.0.2.11")).await?.expect(202)?;
+        let accepted = world.client.post(CLUSTERS, &specs::nth(&name, n)).await?.expect(202)?;
         let operation = world.client.ended(accepted.header("location")).await?;
         world.aftermath(&name, &operation).await.map_err(|e| e.context(plan.clone()))?;
         world.agent.process.kill().await?;
@@ -91,7 +94,7 @@ async fn hostile_row_63_a_supervisor_killed_at_any_step_leaves_an_interrupted_ru
 
 /// Sends until it is accepted; the controller is started again where it died over it.
 async fn post_until_accepted(world: &mut World, name: &str, deaths: &mut usize) -> anyhow::Result<Answer> {
-    let body = specs::single(name, "192.0.2.11");
+    let body = specs::nth(name, name.trim_start_matches('c').parse()?);
     let ask = || Ask::new(Method::POST, CLUSTERS).json(&body).header("idempotency-key", name);
     if let Ok(answer) = world.client.send(ask()).await {
         return answer.expect(202);
