@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use cratekube_common::runtime::clock::Clock;
 
 use crate::config::AgentConfig;
-use crate::run::scope::Host;
+use crate::run::scope::Surroundings;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +78,7 @@ pub async fn examine(config: &AgentConfig, clock: &Clock) -> Vec<Check> {
         checks.extend(host::volume(path, &config.volumes));
     }
     checks.push(rke::check(&config.rke).await);
-    checks.push(scope::check(config.rke.scope, &Host::look()));
+    checks.push(scope::check(config.rke.scope, &Surroundings::look()));
     checks.push(ssh_key::check(&config.ssh));
     checks.extend(controller::check(config, clock).await);
     checks

@@ -38,7 +38,6 @@ mod tests {
     use super::*;
     use crate::config::AgentConfig;
     use crate::doctor::Level;
-    use crate::run::program::Program;
     use cratekube_common::domain::run::RkeBinary;
 
     #[tokio::test]
@@ -59,7 +58,7 @@ mod tests {
         assert!(swapped.finding.contains("not in `rke.allowed_sha256`"), "{swapped:?}");
         let found = |rehearsal| Rke {
             path: "/usr/local/bin/rke".into(),
-            mark: Program::open("/bin/true".as_ref()).unwrap().mark().unwrap(),
+            mark: None,
             binary: RkeBinary { version: "v1.2.23".into(), sha256: "ab".repeat(32), rehearsal },
             kubernetes_versions: Vec::new(),
         };

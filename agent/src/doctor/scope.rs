@@ -3,14 +3,14 @@
 //! Whoever asks the doctor is rarely the unit itself, so that it is assumed here that the agent is one.
 
 use super::Check;
-use crate::run::scope::{Host, Plain, Scope, Wanted, decide};
+use crate::run::scope::{Plain, Scope, Surroundings, Wanted, decide};
 
 const SUBJECT: &str = "scope";
 
 /// Says which way supervisors will be started.
 #[must_use]
-pub fn check(wanted: Wanted, host: &Host) -> Check {
-    match decide(wanted, &Host { in_unit: true, ..host.clone() }) {
+pub fn check(wanted: Wanted, host: &Surroundings) -> Check {
+    match decide(wanted, &Surroundings { in_unit: true, ..host.clone() }) {
         Ok(Scope { systemd_run, .. }) => {
             let when = if wanted == Wanted::Auto { "when the agent is a unit, " } else { "" };
             Check::ok(SUBJECT, format!("{when}each run gets a scope of its own by {}", systemd_run.display()))
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn the_doctor_says_which_way_it_will_be() {
-        let host = |systemd, found: bool| Host {
+        let host = |systemd, found: bool| Surroundings {
             systemd,
             in_unit: false,
             systemd_run: found.then(|| "/usr/bin/systemd-run".into()),

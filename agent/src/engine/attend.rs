@@ -6,12 +6,10 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::time::Timestamp;
 use rustix::process::Signal;
 use tokio::sync::watch;
@@ -24,12 +22,11 @@ use super::stop;
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord, SupervisorRecord};
 use crate::run::output::{Followed, Follower};
-use crate::run::process::{self, Awaited};
-use crate::run::{scope, strays};
+use crate::run::supervise::VOLUME_FAILED;
 use crate::volume::VolumeError;
 use crate::volume::layout::ClusterDir;
 
-/// How often a process or a lock is looked at that cannot be awaited.
+/// How often a lock is looked at: it cannot be awaited.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A run that is to be attended.
@@ -46,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) lock: Option<File>,
     /// True when the host went down in between.
     pub(crate) host_lost: bool,
+    /// True when its supervisor says that it could not write to the volume.
+    pub(crate) volume_failed: bool,
     /// When it started.
     pub(crate) at: Timestamp,
 }
@@ -91,7 +90,7 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
     let event = whose.started(&started);
     core.held.started(attempt, started, live.supervisor.is_some());
     core.tell(event);
-    let follower = Follower::new(live.journal.output(), live.record.kind, sender);
+    let follower = Follower::new(live.journal.output(), live.record.kind, sender, core.host.blocking());
     let telling = core.clone();
     let tell = move |progress| telling.tell(Event::Progress { attempt, fence, progress });
     let closing = core.closing.clone();
@@ -109,12 +108,12 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
 /// Waits for the supervisor, and makes sure that `rke` has ended too.
 async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
     if let Some(supervisor) = live.supervisor {
-        gone(supervisor).await;
+        core.host.gone(supervisor).await;
     }
     if let Some(mut child) = live.child.take() {
         // It has ended; this only takes it out of the process table.
-        let reaped = core.blocking(move |_| child.wait()).await;
-        drop(reaped);
+        let reaped = core.blocking(move |_| child.wait()).await.and_then(std::convert::identity);
+        live.volume_failed = reaped.is_ok_and(|status| status.code() == Some(i32::from(VOLUME_FAILED)));
     }
     if let Some(exit) = exit_of(core, live).await {
         return Some(exit);
@@ -122,7 +121,7 @@ async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
     tracing::warn!(attempt = %live.record.attempt, host_lost = live.host_lost, "a supervisor ended without a word");
     let said = live.journal.supervisor().ok().flatten().filter(|record| record.boot_id == core.boot_id);
     if let Some(said) = said {
-        end_named(live.record.attempt, &said).await;
+        end_named(core, live, &said).await;
     }
     take_lock(core, live).await;
     // A supervisor that could not be named may have come to its end after all.
@@ -130,15 +129,15 @@ async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
 }
 
 /// Ends what a supervisor that is gone has named: the run's own control group, and `rke`.
-async fn end_named(attempt: AttemptId, said: &SupervisorRecord) {
+async fn end_named(core: &Arc<Core>, live: &Live, said: &SupervisorRecord) {
     if let Some(cgroup) = &said.cgroup
-        && let Err(error) = scope::end_cgroup(Path::new(scope::CGROUPS), cgroup, attempt)
+        && let Err(error) = core.host.end_cgroup(cgroup, live.record.attempt)
     {
-        tracing::warn!(%attempt, cgroup, %error, "cannot end the control group of a run; its processes are looked for");
+        tracing::warn!(attempt = %live.record.attempt, cgroup, %error, "cannot end the control group of a run; its processes are looked for");
     }
     if let Some(rke) = said.rke {
-        stop::end(rke, Signal::KILL);
-        gone(rke).await;
+        stop::end(core, rke, Signal::KILL);
+        core.host.gone(rke).await;
     }
 }
 
@@ -160,8 +159,8 @@ async fn take_lock(core: &Arc<Core>, live: &mut Live) {
     let mut told = false;
     loop {
         let (cluster, run_dir, attempt) = (live.cluster.clone(), live.journal.dir().to_owned(), live.record.attempt);
-        let look = move |_: &Core| {
-            let ended = strays::end_run(&run_dir);
+        let look = move |core: &Core| {
+            let ended = core.host.end_strays(&run_dir);
             if ended > 0 {
                 tracing::warn!(%attempt, ended, "ended processes that a killed supervisor had left");
             }
@@ -185,20 +184,5 @@ async fn take_lock(core: &Arc<Core>, live: &mut Live) {
                 return tracing::error!(attempt = %live.record.attempt, %error, "cannot take a cluster's lock");
             }
         }
-    }
-}
-
-/// Waits until a process is gone.
-async fn gone(process: ProcessId) {
-    match Awaited::of(process) {
-        Ok(None) => return,
-        Ok(Some(awaited)) => match awaited.ended().await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(pid = process.pid, %error, "cannot await a process"),
-        },
-        Err(error) => tracing::warn!(pid = process.pid, %error, "cannot await a process"),
-    }
-    while process::lives(process) {
-        tokio::time::sleep(AGAIN).await;
     }
 }

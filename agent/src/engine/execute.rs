@@ -21,8 +21,9 @@ use super::attend::{self, Live};
 use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
+use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
-use crate::run::process::{self, Supervised};
+use crate::run::process;
 use crate::run::rke::Rke;
 use crate::volume::fence::{self, Accepted};
 use crate::volume::gate::{self, Facts, Ground, Pass};
@@ -62,10 +63,12 @@ async fn start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
 ) -> Result<Live, Box<Refusal>> {
-    let rke = core.finder.find().await.map_err(|e| Refusal::of(e.to_failure()))?;
+    let rke = core.host.rke().await.map_err(|e| Refusal::of(e.to_failure()))?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
-            Err(refusal) if refusal.locked => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
+                tokio::time::sleep(LOCK_PAUSE).await
+            }
             started => return started,
         }
     }
@@ -81,10 +84,15 @@ async fn try_start(
 ) -> Result<Live, Box<Refusal>> {
     let (volume, assignment, wishes) = (volume.clone(), assignment.clone(), wishes.clone());
     let started = core.blocking(move |core| {
-        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare()?;
+        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare();
+        let prepared = prepared.inspect_err(|refusal| {
+            if let Some(error) = &refusal.error {
+                volume.heed(error);
+            }
+        })?;
         core.held.journaled(assignment.attempt, &prepared.journal);
         if *wishes.borrow() != Wish::GoOn {
-            return Err(Box::new(Refusal { failure: before_start(), journal: Some(prepared.journal), locked: false }));
+            return Err(Box::new(Refusal { journal: Some(prepared.journal), ..*Refusal::of(before_start()) }));
         }
         prepared.start(core)
     });
@@ -106,19 +114,19 @@ fn before_start() -> Failure {
 struct Refusal {
     failure: Failure,
     journal: Option<Journal>,
-    locked: bool,
+    /// What was wrong with the volume.
+    error: Option<VolumeError>,
 }
 
 impl Refusal {
     fn of(failure: Failure) -> Box<Self> {
-        Box::new(Self { failure, journal: None, locked: false })
+        Box::new(Self { failure, journal: None, error: None })
     }
 }
 
 impl From<VolumeError> for Box<Refusal> {
     fn from(error: VolumeError) -> Self {
-        let locked = matches!(error, VolumeError::Locked { .. });
-        Box::new(Refusal { failure: error.to_failure(), journal: None, locked })
+        Box::new(Refusal { failure: error.to_failure(), journal: None, error: Some(error) })
     }
 }
 
@@ -166,6 +174,7 @@ struct Prepared {
 
 impl Preparation<'_> {
     fn prepare(&self) -> Result<Prepared, Box<Refusal>> {
+        self.volume.check()?;
         let (cluster, file) = self.volume.layout.claim(&self.cluster_file())?;
         let journal = Journal::at(cluster.run(self.assignment.attempt));
         self.volume.layout.check(journal.dir())?;
@@ -192,7 +201,7 @@ impl Preparation<'_> {
             GateError::Volume(error) => error.into(),
         })?;
         fence::accept(&cluster.fence(), offered)?;
-        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         let cwd = self.lay_ground(cluster, journal, pass.ground)?;
         let record = self.record(cluster, journal, &cwd, pass);
         journal.write_run(&record)?;
@@ -255,7 +264,7 @@ impl Preparation<'_> {
             // On a copy: `rke remove` deletes the state whether or not every host was reached.
             TaskKind::Remove => finish::scratch(journal),
         };
-        files::make_dir(&cwd).map_err(VolumeError::io("make", &cwd))?;
+        files::make_child(&cwd).map_err(VolumeError::io("make", &cwd))?;
         match ground {
             Ground::Fresh => put_aside(&working, &journal.dir().join("aside"))?,
             Ground::Working if cwd != working => {
@@ -298,7 +307,7 @@ impl Preparation<'_> {
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
-                program: Some(self.rke.mark.clone()),
+                program: self.rke.mark.clone(),
                 cwd: cwd.to_owned(),
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
@@ -328,7 +337,7 @@ impl From<VolumeError> for GateError {
 
 /// Moves what a failed first run left out of the way, where it can be found.
 fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
-    files::make_dir(aside).map_err(VolumeError::io("make", aside))?;
+    files::make_child(aside).map_err(VolumeError::io("make", aside))?;
     for name in [STATE, KUBECONFIG] {
         match files::rename(&working.join(name), &aside.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -348,23 +357,19 @@ fn write_description(dir: &Path, text: &str) -> io::Result<()> {
 impl Prepared {
     fn start(self, core: &Core) -> Result<Live, Box<Refusal>> {
         let Self { journal, record, cluster, lock } = self;
-        let how = (core.settings.supervisor_exe.as_deref(), core.settings.scope.as_ref());
-        match process::start_supervisor(how, (record.attempt, &journal), &lock, &core.clock) {
-            Ok(Supervised { child, unscoped }) => {
+        match core.host.start_supervisor(journal.dir(), &lock) {
+            Ok(Supervisor { process: supervisor, child }) => {
                 fault::point("run.supervised");
-                if let Some(error) = unscoped {
-                    tracing::warn!(attempt = %record.attempt, %error, "no scope for this run: it does not outlive a restart of the agent's unit");
-                }
-                let supervisor = process::identify(child.id().cast_signed()).ok();
                 let at = core.clock.now();
                 Ok(Live {
                     journal,
                     record,
                     cluster,
                     supervisor,
-                    child: Some(child),
+                    child,
                     lock: Some(lock),
                     host_lost: false,
+                    volume_failed: false,
                     at,
                 })
             }
@@ -372,7 +377,7 @@ impl Prepared {
                 let message = format!("the supervisor cannot be started: {error}");
                 let failure =
                     internal(message, true, "Look at the agent's host: is the agent's executable still there?");
-                Err(Box::new(Refusal { failure, journal: Some(journal), locked: false }))
+                Err(Box::new(Refusal { journal: Some(journal), ..*Refusal::of(failure) }))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{ReachedLimit, RunOutcome, RunReport};
@@ -24,7 +24,7 @@ use super::core::{Core, internal};
 use super::held::Told;
 use crate::port::Event;
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
-use crate::volume::generations::{Generations, SEALED, STATE, Seal};
+use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
 use crate::volume::layout::{ClusterDir, directories};
 use crate::volume::{VolumeError, digest, reserve};
 
@@ -112,11 +112,12 @@ fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     let sealed = seal_run(core, &live.cluster, &live.record).or_else(|error| {
         // There is space kept back for exactly this.
         if error.is_full() && reserve::give_up(&live.record.command.reserve) {
-            return seal_run(core, &live.cluster, &live.record);
+            return seal_anew(core, &live.cluster, &live.record);
         }
         Err(error)
     });
     if let Err(error) = &sealed {
+        core.heed(live.cluster.path(), error);
         tracing::error!(attempt = %live.record.attempt, %error, "the state cannot be sealed");
         let working = live.cluster.working();
         let noted = digest::files(&working, &SEALED)
@@ -129,7 +130,15 @@ fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     sealed
 }
 
+/// Seals after sealing has failed: nothing of what was written before is relied upon.
+fn seal_anew(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    let working = cluster.working();
+    generations::write_again(&working).map_err(VolumeError::io("write anew", &working))?;
+    seal_run(core, cluster, record)
+}
+
 fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
     let file = cluster.read_record()?;
     let on_record = file.as_ref().and_then(|f| f.ca_sha256.clone());
     let seal = Seal {
@@ -157,7 +166,7 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
     let working = cluster.working();
     let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
     if found == left {
-        seal_run(core, cluster, &record)?;
+        seal_anew(core, cluster, &record)?;
         journal.clear_unsealed()?;
     }
     Ok(())
@@ -173,6 +182,10 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, Volu
     }
     let outcome = match (outcome, sealed) {
         (RunOutcome::Succeeded, Err(error)) => RunOutcome::Failed(error.to_failure()),
+        (RunOutcome::Failed(failure), Err(error)) if explains(error, &failure) => {
+            warnings.push(format!("the run ended with: {}", failure.message));
+            RunOutcome::Failed(error.to_failure())
+        }
         (outcome, Err(error)) => {
             warnings.push(format!("the state was not sealed: {error}"));
             outcome
@@ -190,6 +203,16 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, Volu
         rke: Some(record.rke.clone()),
         warnings,
         output_bytes: ended.output_bytes,
+    }
+}
+
+/// Whether the volume is why a run failed, whatever else was seen of it.
+fn explains(error: &VolumeError, failure: &Failure) -> bool {
+    match failure.class {
+        // An alarm stays one.
+        FailureClass::State | FailureClass::Cancelled => false,
+        FailureClass::Interrupted => error.is_broken() || error.is_full(),
+        _ => error.is_broken(),
     }
 }
 
@@ -215,7 +238,21 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         ca_before: live.record.ca_before.as_deref(),
         stopped: stopped(live, reached.as_ref()),
     });
-    (judgement.outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+    let outcome = judgement.outcome.map_err(|failure| match failure.class {
+        FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
+        _ => failure,
+    });
+    (outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+}
+
+fn unwritten() -> Failure {
+    Failure {
+        class: FailureClass::Volume,
+        message: "the state volume failed while rke was supervised; how far rke came is not known".into(),
+        line: None,
+        retryable: true,
+        remedy: "Free space on the volume, or check it: the host's kernel log says what failed. Then retry: rke goes on from what is there, once the state was found to be whole.".into(),
+    }
 }
 
 fn not_started(error: &str) -> Failure {
@@ -259,15 +296,16 @@ pub(crate) fn write_result(core: &Core, journal: &Journal, report: &RunReport) {
     // The copy that a removal ran on has the cluster's keys.
     let _often_not_there = files::remove_tree(&scratch(journal));
     let write = || {
-        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        core.volume_at(journal.dir()).map_or(Ok(()), |volume| volume.check())?;
+        files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         journal.write_result(report)
     };
     let written = write().or_else(|error| {
-        let mut reserves = core.volumes.iter().filter(|v| journal.dir().starts_with(&v.root));
-        let given_up = error.is_full() && reserves.any(|v| reserve::give_up(&reserve::path(&v.root)));
-        if given_up { write() } else { Err(error) }
+        let volume = core.volume_at(journal.dir()).filter(|_| error.is_full());
+        if volume.is_some_and(|v| reserve::give_up(&reserve::path(&v.root))) { write() } else { Err(error) }
     });
     if let Err(error) = written {
+        core.heed(journal.dir(), &error);
         tracing::error!(attempt = %report.attempt, %error, "cannot write the result of a run");
     }
 }
@@ -278,7 +316,7 @@ fn tidy(core: &Core, cluster: &ClusterDir) {
     if let Err(error) = pruned.and_then(|()| prune_runs(cluster, core.settings.keep_runs)) {
         tracing::warn!(cluster = %cluster.path().display(), %error, "cannot clear away what is old");
     }
-    for volume in core.volumes.iter().filter(|v| cluster.path().starts_with(&v.root)) {
+    if let Some(volume) = core.volume_at(cluster.path()).filter(|volume| volume.check().is_ok()) {
         reserve::take(&volume.root);
     }
 }

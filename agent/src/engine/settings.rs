@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cratekube_common::rke::render::SshAccess;
+use cratekube_common::runtime::clock::Clock;
 
+use crate::run::host::ThisHost;
+use crate::run::rke::Finder;
 use crate::run::scope::Scope;
 
 /// How the engine works.
@@ -46,6 +49,13 @@ pub struct EngineSettings {
 }
 
 impl EngineSettings {
+    /// This machine, as these settings have it.
+    #[must_use]
+    pub fn this_host(&self, clock: Clock) -> ThisHost {
+        let finder = Finder::new(self.rke.clone(), self.allowed_sha256.clone());
+        ThisHost::new(finder, self.supervisor_exe.clone(), self.scope.clone(), clock)
+    }
+
     /// Settings with defaults for everything that has one.
     #[must_use]
     pub fn new(volumes: Vec<PathBuf>, ssh: SshAccess) -> Self {

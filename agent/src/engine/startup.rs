@@ -22,7 +22,6 @@ use super::held::{Started, Taken, Whose, Wish};
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{Journal, Mark, ProcessId, RunRecord};
 use crate::run::machine::{self, Journaled, Step};
-use crate::run::process;
 use crate::volume::VolumeError;
 use crate::volume::generations::Generations;
 use crate::volume::identity::Volume;
@@ -147,7 +146,7 @@ fn step(core: &Core, cluster: &ClusterDir, journal: &Journal, record: Option<&Ru
         recorded: journal.has(Mark::Recorded),
         forgotten: journal.has(Mark::Forgotten),
         this_boot,
-        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if process::lives(process)),
+        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if core.host.lives(process)),
         locked,
     };
     Ok(machine::next(journaled))
@@ -226,7 +225,8 @@ async fn take_step(core: Arc<Core>, mut found: Found, wishes: watch::Receiver<Wi
     let at = supervisor.as_ref().and_then(|s| s.started_at).unwrap_or(record.created_at);
     let supervisor = supervisor.filter(|_| found.step == Step::Adopt).map(|s| s.supervisor);
     let (journal, cluster) = (found.journal, found.cluster);
-    let live = Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, at };
+    let live =
+        Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, volume_failed: false, at };
     attend::attend(core, live, wishes).await;
 }
 

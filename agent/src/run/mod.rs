@@ -7,11 +7,13 @@
 //! - [`log`]: the bounded output file it writes.
 //! - [`strays`]: the end of everything that `rke` left behind.
 //! - [`scope`]: a control group of its own for each supervisor, under systemd.
+//! - [`host`]: what the engine asks of its host; a trait, for the simulation.
 //! - [`process`]: the agent's hold on supervisor and `rke`.
 //! - [`program`]: the executable, from the look at it to its start.
 //! - [`output`]: follows the output, and makes progress and evidence of it.
 //! - [`rke`]: which `rke` there is.
 
+pub mod host;
 pub mod journal;
 pub mod limits;
 pub mod log;

@@ -12,15 +12,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use cratekube_common::domain::id::AttemptId;
-use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::fault;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::journal::{Journal, ProcessId};
-use super::scope::Scope;
+use super::journal::ProcessId;
 
 /// What a process of ours finds in its `PATH`.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -124,37 +121,11 @@ impl Awaited {
     }
 }
 
-/// A supervisor that was started.
-#[derive(Debug)]
-pub struct Supervised {
-    /// It; our child.
-    pub child: Child,
-    /// Why it has no scope although it should have one.
-    pub unscoped: Option<io::Error>,
-}
-
-/// Starts the supervisor of a run, which inherits the cluster's lock as its standard input: in a scope
-/// where there is one to be had.
+/// Starts the supervisor of a run, which inherits the cluster's lock as its standard input.
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn start_supervisor(
-    (exe, scope): (Option<&Path>, Option<&Scope>),
-    (attempt, journal): (AttemptId, &Journal),
-    lock: &File,
-    clock: &Clock,
-) -> io::Result<Supervised> {
-    let mut unscoped = None;
-    if let Some(scope) = scope {
-        match scope.start(exe, (attempt, journal), lock, clock) {
-            Ok(child) => return Ok(Supervised { child, unscoped }),
-            Err(error) => unscoped = Some(error),
-        }
-    }
-    Ok(Supervised { child: start_plainly(exe, journal.dir(), lock)?, unscoped })
-}
-
-fn start_plainly(exe: Option<&Path>, run_dir: &Path, lock: &File) -> io::Result<Child> {
+pub fn start_supervisor(exe: Option<&Path>, run_dir: &Path, lock: &File) -> io::Result<Child> {
     // Resolved by the kernel in the child: our own executable, also when its file was replaced.
     let exe = exe.map_or_else(|| PathBuf::from("/proc/self/exe"), Path::to_owned);
     let mut command = Command::new(exe);

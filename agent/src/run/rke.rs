@@ -28,8 +28,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub struct Rke {
     /// Where it is.
     pub path: PathBuf,
-    /// Its file, as it was when it was looked at.
-    pub mark: FileMark,
+    /// Its file, as it was when it was looked at; none where there is no such file.
+    pub mark: Option<FileMark>,
     /// What it is.
     pub binary: RkeBinary,
     /// What it offers.
@@ -111,7 +111,7 @@ impl Finder {
         let program = Program::open(&path).map_err(unreadable)?;
         let mark = program.mark().map_err(unreadable)?;
         let mut known = self.known.lock().await;
-        if let Some(rke) = known.as_ref().filter(|rke| rke.path == path && rke.mark == mark) {
+        if let Some(rke) = known.as_ref().filter(|rke| rke.path == path && rke.mark.as_ref() == Some(&mark)) {
             return Ok(rke.clone());
         }
         let (rke, whole) = self.learn(path, program).await?;
@@ -141,7 +141,10 @@ impl Finder {
         let rehearsal = version.to_ascii_lowercase().contains("rehearsal");
         let whole = kubernetes_versions.is_some();
         let binary = RkeBinary { version, sha256, rehearsal };
-        Ok((Rke { path, mark, binary, kubernetes_versions: kubernetes_versions.unwrap_or_default() }, whole))
+        Ok((
+            Rke { path, mark: Some(mark), binary, kubernetes_versions: kubernetes_versions.unwrap_or_default() },
+            whole,
+        ))
     }
 }
 

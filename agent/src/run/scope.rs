@@ -55,7 +55,7 @@ impl FromStr for Wanted {
 
 /// What this host offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub struct Surroundings {
     /// systemd is its init.
     pub systemd: bool,
     /// This process is part of a unit.
@@ -66,7 +66,7 @@ pub struct Host {
     pub of_user: bool,
 }
 
-impl Host {
+impl Surroundings {
     /// Looks.
     #[must_use]
     pub fn look() -> Self {
@@ -106,7 +106,7 @@ pub enum Plain {
 ///
 /// # Errors
 /// Why not.
-pub fn decide(wanted: Wanted, host: &Host) -> Result<Scope, Plain> {
+pub fn decide(wanted: Wanted, host: &Surroundings) -> Result<Scope, Plain> {
     let refused = match wanted {
         Wanted::None => Some(Plain::AsWanted),
         Wanted::Auto if !host.systemd => Some(Plain::NoSystemd),
@@ -126,15 +126,16 @@ impl Scope {
     pub(super) fn start(
         &self,
         exe: Option<&Path>,
-        (attempt, journal): (AttemptId, &Journal),
+        run_dir: &Path,
         lock: &fs::File,
         clock: &Clock,
     ) -> io::Result<Child> {
+        let attempt = attempt_of(run_dir)?;
         // By then /proc/self is another; ours is found as long as we live, also when its file was replaced.
         let exe = exe.map_or_else(|| PathBuf::from(format!("/proc/{}/exe", own_pid())), Path::to_owned);
         let (words, writer) = io::pipe()?;
         let mut command = Command::new(&self.systemd_run);
-        command.args(self.arguments(attempt)).arg(exe).arg("supervise").arg(journal.dir()).env_clear();
+        command.args(self.arguments(attempt)).arg(exe).arg("supervise").arg(run_dir).env_clear();
         command.envs(OF_A_USER.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         let mut child = detached(&mut command, lock)?
             .stdout(Stdio::from(writer.try_clone()?))
@@ -149,7 +150,7 @@ impl Scope {
         let _already_gone = child.kill();
         child.wait()?;
         // It began after all, and was just ended: that is a run that was interrupted.
-        if matches!(journal.supervisor(), Ok(None)) { said.map(|()| child) } else { Ok(child) }
+        if matches!(Journal::at(run_dir.to_owned()).supervisor(), Ok(None)) { said.map(|()| child) } else { Ok(child) }
     }
 
     fn arguments(&self, attempt: AttemptId) -> Vec<String> {
@@ -162,6 +163,12 @@ impl Scope {
         arguments.push("--".into());
         arguments
     }
+}
+
+/// A run's directory has the name of its attempt.
+fn attempt_of(run_dir: &Path) -> io::Result<AttemptId> {
+    let name = run_dir.file_name().unwrap_or_default().to_string_lossy();
+    name.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no attempt: {e}")))
 }
 
 fn unit(attempt: AttemptId) -> String {
@@ -232,7 +239,7 @@ mod tests {
 
     #[test]
     fn hostile_row_63_a_unit_gives_its_supervisors_scopes_where_systemd_can_make_them() {
-        let host = |systemd, in_unit, found: bool| Host {
+        let host = |systemd, in_unit, found: bool| Surroundings {
             systemd,
             in_unit,
             systemd_run: found.then(|| "/usr/bin/systemd-run".into()),

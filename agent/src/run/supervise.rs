@@ -28,6 +28,9 @@ use super::watch::Watch;
 use super::{process, scope, strays};
 use crate::volume::{VolumeError, reserve};
 
+/// How a supervisor ends that could not write to the volume: nothing else tells it to who comes after it.
+pub(crate) const VOLUME_FAILED: u8 = 74;
+
 /// Why there was nothing to supervise.
 #[derive(Debug, thiserror::Error)]
 enum SuperviseError {
@@ -39,8 +42,19 @@ enum SuperviseError {
     Over(PathBuf),
     #[error("the cluster's lock is held by another run")]
     Locked,
+    #[error("cannot open output.log: {0}")]
+    Output(io::Error),
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
+}
+
+impl SuperviseError {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Journal(_) | Self::Output(_) => ExitCode::from(VOLUME_FAILED),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Does what `supervise <run-dir>` on the command line says.
@@ -61,7 +75,7 @@ pub fn supervise(run_dir: &Path) -> ExitCode {
         Err(error) => {
             // There may be no one to read it; the journal says what matters.
             let _nobody_reads = writeln!(io::stderr(), "supervise: {error}");
-            ExitCode::FAILURE
+            error.code()
         }
     }
 }
@@ -105,10 +119,10 @@ impl Supervision {
             started_at: None,
             cgroup: scope::own_cgroup(self.run.attempt),
         };
-        self.journal.write_supervisor(&record)?;
+        self.with_reserve(|journal| journal.write_supervisor(&record))?;
         // Whoever asked for a scope waits for this word; nobody else reads it.
         let _nobody_waits = io::stdout().write_all(scope::READY);
-        let output = open_output(&self.journal.output()).map_err(|e| SuperviseError::Io("open output.log", e))?;
+        let output = open_output(&self.journal.output()).map_err(SuperviseError::Output)?;
         let log = OutputLog::new(output, self.journal.output(), self.command().output_cap);
         let started_at = self.clock.now();
         let Started { child, pipe, program } = match self.start() {
@@ -163,13 +177,16 @@ impl Supervision {
         pinned.map_or(Ok(()), |mark| program.must_be(mark, &self.run.rke.sha256))
     }
 
-    /// The exit is what everything depends on: when there is no space for it, there is a reserve.
     fn write_exit(&self, exit: &ExitRecord) -> Result<(), SuperviseError> {
-        if self.journal.write_exit(exit).is_ok() {
-            return Ok(());
+        self.with_reserve(|journal| journal.write_exit(exit))
+    }
+
+    /// Writes what everything depends on: when there is no space for it, there is a reserve.
+    fn with_reserve(&self, write: impl Fn(&Journal) -> Result<(), VolumeError>) -> Result<(), SuperviseError> {
+        match write(&self.journal) {
+            Err(error) if error.is_full() && reserve::give_up(&self.command().reserve) => Ok(write(&self.journal)?),
+            written => Ok(written?),
         }
-        reserve::give_up(&self.command().reserve);
-        Ok(self.journal.write_exit(exit)?)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Sealing copies the files aside, hashing what is copied, makes every file, the manifest and the
 //! directory durable, and only then gives it its number by a rename. So a generation is there whole
-//! or not at all, and one is never changed. What was left aside by a crash is thrown away.
+//! or not at all, and one is never changed. What was left aside by a crash is thrown away. `rke` makes
+//! nothing durable: sealing does that for the files that it copies, so that `working/` is what was
+//! sealed also after a power loss.
 //!
 //! Sealing is idempotent per attempt: a seal that is repeated after a crash finds its generation.
 
@@ -144,7 +146,7 @@ impl Generations {
         if let Some(sealed) = newest.filter(|m| m.attempt == seal.attempt) {
             return Ok(sealed);
         }
-        files::make_dir(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
+        files::make_child(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
         self.clear_leftovers()?;
         let aside = self.dir.join(format!("{number:06}.tmp-{}", seal.attempt));
         self.seal_aside(from, &aside, number, seal).inspect_err(|_| {
@@ -154,8 +156,9 @@ impl Generations {
 
     fn seal_aside(&self, from: &Path, aside: &Path, number: u64, seal: &Seal<'_>) -> Result<Manifest, VolumeError> {
         let sealing = || VolumeError::io("seal into", aside);
-        files::make_dir(aside).map_err(sealing())?;
+        files::make_child(aside).map_err(sealing())?;
         let copied = copy_files(from, aside).map_err(sealing())?;
+        make_durable(from, &copied).map_err(sealing())?;
         let manifest = describe(aside, number, seal, copied).map_err(sealing())?;
         let content = serde_json::to_vec_pretty(&manifest).map_err(|e| sealing()(e.into()))?;
         let written = files::write_new(&aside.join(MANIFEST), &content);
@@ -188,8 +191,8 @@ impl Generations {
         for number in numbers.into_iter().take(excess).filter(|n| Some(*n) != good) {
             // Out of the numbers first, so that no generation is ever seen half deleted.
             let aside = self.dir.join(format!("{number:06}.tmp-pruned"));
-            let pruned = files::rename(&self.path(number), &aside).and_then(|()| files::remove_tree(&aside));
-            pruned.map_err(VolumeError::io("prune", &aside))?;
+            let renamed = files::rename(&self.path(number), &aside).and_then(|()| files::sync_dir(&self.dir));
+            renamed.and_then(|()| files::remove_tree(&aside)).map_err(VolumeError::io("prune", &aside))?;
         }
         Ok(())
     }
@@ -231,6 +234,29 @@ pub fn copy_files(from: &Path, to: &Path) -> io::Result<Vec<SealedFile>> {
         copied.push(SealedFile { name: name.to_owned(), bytes, sha256 });
     }
     Ok(copied)
+}
+
+fn make_durable(dir: &Path, copied: &[SealedFile]) -> io::Result<()> {
+    for file in copied {
+        let path = dir.join(&file.name);
+        files::sync(&File::open(&path)?, &path)?;
+    }
+    files::sync_dir(dir)
+}
+
+/// Writes the state files anew where they are. After an error in making them durable the kernel may have
+/// dropped what it still shows; what is written and synced now is really there.
+///
+/// # Errors
+/// From the filesystem.
+pub fn write_again(dir: &Path) -> io::Result<()> {
+    for name in SEALED {
+        let path = dir.join(name);
+        if let Some(content) = files::read_optional(&path)? {
+            files::write_atomic(&path, &content)?;
+        }
+    }
+    Ok(())
 }
 
 fn describe(aside: &Path, number: u64, seal: &Seal<'_>, files: Vec<SealedFile>) -> io::Result<Manifest> {

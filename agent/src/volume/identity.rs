@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use cratekube_common::domain::agent::VolumeStatus;
 use cratekube_common::domain::id::VolumeId;
@@ -92,6 +93,8 @@ pub struct Volume {
     pub root: PathBuf,
     /// Where things are on it.
     pub layout: Layout,
+    /// Why nothing more is written to it.
+    distrusted: OnceLock<String>,
     _lock: File,
 }
 
@@ -139,7 +142,7 @@ pub fn open(root: &Path, require_mount: bool) -> Result<Volume, VolumeRefusal> {
     files::make_dir(&root.join("clusters")).map_err(VolumeError::io("make clusters/ in", root))?;
     let layout = Layout::open(root)?;
     reserve::take(root);
-    Ok(Volume { id: file.id, root: root.to_owned(), layout, _lock: lock })
+    Ok(Volume { id: file.id, root: root.to_owned(), layout, distrusted: OnceLock::new(), _lock: lock })
 }
 
 /// Reads `volume.json`; none when there is none.
@@ -189,6 +192,25 @@ impl Volume {
         Ok(vfs.f_bavail.saturating_mul(vfs.f_frsize))
     }
 
+    /// Takes note of an error. One that means that writes may be lost ends all writing, until the agent is
+    /// started anew: asking the kernel again proves nothing.
+    pub fn heed(&self, error: &VolumeError) {
+        if error.is_broken() && self.distrusted.set(error.to_string()).is_ok() {
+            tracing::error!(volume = %self.id, root = %self.root.display(), %error, "a state volume is not trusted any more; nothing is started on it");
+        }
+    }
+
+    /// Refuses when the volume is gone, or is not trusted.
+    ///
+    /// # Errors
+    /// [`VolumeError::Distrusted`], [`VolumeError::Gone`].
+    pub fn check(&self) -> Result<(), VolumeError> {
+        match self.distrusted.get() {
+            Some(fault) => Err(VolumeError::Distrusted { root: self.root.clone(), fault: fault.clone() }),
+            None => self.layout.check_here(),
+        }
+    }
+
     /// The volume as it is now.
     #[must_use]
     pub fn status(&self) -> VolumeStatus {
@@ -207,7 +229,7 @@ impl Volume {
         } else if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
             Some(format!("{} is mounted read-only", self.root.display()))
         } else {
-            None
+            self.check().err().map(|error| error.to_string())
         };
         Ok((vfs.f_bavail.saturating_mul(vfs.f_frsize), vfs.f_blocks.saturating_mul(vfs.f_frsize), fault))
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cratekube_common::domain::id::{AttemptId, ClusterId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::runtime::files;
-use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, open, openat2};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, open, openat2, stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,22 @@ impl Layout {
     #[must_use]
     pub fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> ClusterDir {
         ClusterDir { path: self.root.join("clusters").join(environment.as_str()).join(name.as_str()) }
+    }
+
+    /// Refuses when what is at the root is not what was opened: the volume was unmounted or detached, and
+    /// nothing may be made at its empty mount point.
+    ///
+    /// # Errors
+    /// [`VolumeError::Gone`].
+    pub fn check_here(&self) -> Result<(), VolumeError> {
+        let opened = fstat(&self.dir).map_err(|e| VolumeError::io("look at", &self.root)(e.into()))?;
+        match stat(&self.root) {
+            Ok(found) if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino) => Ok(()),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTCONN | Errno::STALE) => {
+                Err(VolumeError::Gone { root: self.root.clone() })
+            }
+            Err(errno) => Err(VolumeError::io("look at", &self.root)(errno.into())),
+        }
     }
 
     /// Refuses a path that is, or is reached through, a symbolic link. What is not there is fine.
@@ -133,6 +149,7 @@ impl Layout {
     /// [`VolumeError::Occupied`] when another cluster that was not removed is there; links and faults.
     pub fn claim(&self, file: &ClusterFile) -> Result<(ClusterDir, ClusterFile), VolumeError> {
         let dir = self.cluster(&file.environment, &file.name);
+        self.check_here()?;
         self.check_cluster(&dir)?;
         match dir.read_record()? {
             Some(found) if found.cluster == file.cluster => return Ok((dir, found)),

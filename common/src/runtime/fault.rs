@@ -30,8 +30,9 @@
 //! where it is empty.
 //!
 //! Within a test's own process, `install` plans for the paths that contain a part, and `record` keeps
-//! every step with its data, for [`crate::runtime::fault`]'s users that rebuild what a crash may leave.
-//! A killed test helps nobody: there, only the acts that fail a step are of use.
+//! every step with its data, for those that rebuild what a crash may leave. A killed test helps nobody:
+//! there, only the acts that fail a step are of use. `hand_on` gives plans to the supervisors that a
+//! test's process starts.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -42,7 +43,7 @@ mod active;
 mod plan;
 
 #[cfg(feature = "faults")]
-pub use active::{Installed, Recorded, Recorder, install, record};
+pub use active::{HandedOn, Installed, Recorded, Recorder, hand_on, install, record};
 #[cfg(feature = "faults")]
 pub use plan::{Act, Plan};
 
@@ -156,6 +157,10 @@ pub fn is_variable(name: &str) -> bool {
 /// What a process that is started by this one is to find in its environment.
 #[must_use]
 pub fn handed_on() -> Vec<(String, String)> {
+    #[cfg(feature = "faults")]
+    if let Some(handed_on) = active::handed_on() {
+        return handed_on;
+    }
     let ours = |name: &str| std::env::var(name).ok().filter(|_| is_variable(name));
     let of_supervisor = [(PLAN, ours(SUPERVISOR_PLAN).or_else(|| ours(PLAN))), (TRACE, ours(TRACE))];
     of_supervisor.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()

@@ -30,6 +30,18 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
     parent.map_or(Ok(()), sync_dir)
 }
 
+/// Makes a directory 0700 in one that is there, durably. Where a volume has gone away nothing is made at
+/// its empty mount point.
+///
+/// # Errors
+/// From the filesystem, also when the parent is not there.
+pub fn make_child(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => Err(io::ErrorKind::NotFound.into()),
+        _ => make_dir(path),
+    }
+}
+
 /// Writes a file so that after a crash either the old or the new content is there, whole.
 ///
 /// # Errors

@@ -18,14 +18,27 @@ use crate::rehearsal::fault::After;
 /// Leases that end soon enough for a test to see it, with room for a slow machine.
 const QUICK_LEASES: &str = "lease_ttl = \"8s\"\nheartbeat_interval = \"1s\"";
 
+/// What fails stays failed, so that a story sees it.
+const ONE_ATTEMPT: &str = "attempts = 1";
+/// What fails in passing is tried again soon.
+const SOON_AGAIN: &str = "attempts = 3\nretry_delay = \"100ms\"\nretry_delay_max = \"1s\"";
+
 /// What a story's processes log: enough to see why it failed.
 const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";
 
 /// What is particular about a world.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setup {
     /// More lines in the agent's `[rke]`.
     pub rke_settings: &'static str,
+    /// Lines in the controller's `[operations]`.
+    pub operations: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { rke_settings: "", operations: ONE_ATTEMPT }
+    }
 }
 
 /// Everything a story needs.
@@ -53,7 +66,15 @@ impl World {
         Self::build(programs, CHATTY, Setup::default()).await
     }
 
-    /// The same, with something particular.
+    /// A world in which what fails in passing is tried again, three times in all.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn persistent(programs: Programs) -> anyhow::Result<Self> {
+        Self::build(programs, CHATTY, Setup { operations: SOON_AGAIN, ..Setup::default() }).await
+    }
+
+    /// A world with something particular.
     ///
     /// # Errors
     /// When something does not come up.
@@ -71,8 +92,9 @@ impl World {
 
     async fn build(programs: Programs, log: &str, setup: Setup) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let agents = format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n");
-        let controller = ControllerHost::start(&programs.controller, dir.path(), &agents, log).await?;
+        let settings =
+            format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n[operations]\n{}\n", setup.operations);
+        let controller = ControllerHost::start(&programs.controller, dir.path(), &settings, log).await?;
         let rke = Rehearsal::install(&dir.path().join("bin"), &programs.rke)?;
         let link = Link::to(controller.agents).await?;
         let volume = dir.path().join("volume");

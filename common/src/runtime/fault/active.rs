@@ -94,6 +94,42 @@ impl Drop for Installed {
     }
 }
 
+static HANDED_ON: Mutex<Option<(String, PathBuf)>> = Mutex::new(None);
+
+/// Plans for the processes that this one starts; they end with this value.
+#[derive(Debug)]
+pub struct HandedOn {
+    trace: PathBuf,
+}
+
+/// Gives plans to the supervisors that this process starts from now on; what they do is told to `trace`.
+#[must_use]
+pub fn hand_on(plans: &str, trace: &Path) -> HandedOn {
+    *lock(&HANDED_ON) = Some((plans.to_owned(), trace.to_owned()));
+    HandedOn { trace: trace.to_owned() }
+}
+
+/// What was given to [`hand_on`].
+pub(super) fn handed_on() -> Option<Vec<(String, String)>> {
+    let (plans, trace) = lock(&HANDED_ON).clone()?;
+    Some(vec![(PLAN.to_owned(), plans), (TRACE.to_owned(), trace.display().to_string())])
+}
+
+impl HandedOn {
+    /// How often a plan has struck in any of the processes.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        let told = std::fs::read_to_string(&self.trace).unwrap_or_default();
+        told.lines().filter(|line| line.contains(" FAULT ")).count()
+    }
+}
+
+impl Drop for HandedOn {
+    fn drop(&mut self) {
+        *lock(&HANDED_ON) = None;
+    }
+}
+
 /// A step that was taken, with its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
