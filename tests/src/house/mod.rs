@@ -9,6 +9,7 @@ pub mod controller;
 pub mod gate;
 pub mod link;
 pub mod process;
+pub mod puppet;
 pub mod rest;
 pub mod specs;
 pub mod world;
