@@ -8,9 +8,9 @@ use cratekube_tests::house::{World, specs};
 use cratekube_tests::programs;
 use http::Method;
 
-/// Provisions a cluster with an agent that dies at the n-th step under the clusters' folders.
+/// Provisions a cluster with an agent that dies at the n-th step in the cluster's folder.
 async fn agent_killed_at(world: &mut World, n: usize) -> anyhow::Result<End> {
-    let (name, plan) = (format!("c{n}"), format!("kill@{n}:*:/clusters/"));
+    let (name, plan) = (format!("c{n}"), format!("kill@{n}:*:/prod/c{n}"));
     world.agent.process.kill().await?;
     world.agent.restart_with(&[(PLAN, &plan), (SUPERVISOR_PLAN, "")])?;
     let accepted = world.client.post(CLUSTERS, &specs::nth(&name, n)).await?.expect(202)?;
@@ -20,7 +20,7 @@ async fn agent_killed_at(world: &mut World, n: usize) -> anyhow::Result<End> {
     world.aftermath(&name, &operation).await
 }
 
-/// How many durable steps an agent takes under the clusters' folders for a run and its report.
+/// How many durable steps an agent takes in a cluster's folder for its first run and the report.
 async fn agent_steps(world: &mut World) -> anyhow::Result<usize> {
     // The first cluster of an environment takes steps of its own.
     let first = world.client.post(CLUSTERS, &specs::nth("first", 499)).await?.expect(202)?;
@@ -35,7 +35,7 @@ async fn agent_steps(world: &mut World) -> anyhow::Result<usize> {
     world.agent.process.stop().await?;
     world.agent.restart()?;
     let steps = std::fs::read_to_string(trace)?;
-    Ok(steps.lines().filter(|line| line.starts_with(&agent) && line.contains("/clusters/")).count())
+    Ok(steps.lines().filter(|line| line.starts_with(&agent) && line.contains("/prod/counted")).count())
 }
 
 async fn agent_killed_at_each(half: usize) -> anyhow::Result<()> {

@@ -185,9 +185,9 @@ impl PuppetSession {
     pub async fn report(&mut self, report: RunReport) -> anyhow::Result<Down> {
         self.say(Some(Up::Report(report.into()))).await?;
         loop {
-            match self.next().await? {
-                answer @ (Down::ReportRecorded(_) | Down::LeaseVerdicts(_)) => return Ok(answer),
-                _ => {}
+            let answer = self.next().await?;
+            if matches!(answer, Down::ReportRecorded(_) | Down::LeaseVerdicts(_)) {
+                return Ok(answer);
             }
         }
     }
