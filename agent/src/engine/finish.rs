@@ -239,6 +239,7 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
     });
     let outcome = judgement.outcome.map_err(|failure| match failure.class {
         FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
+        FailureClass::Internal if ended.exit.as_ref().is_some_and(|e| e.output_failed) => unwritten(),
         _ => failure,
     });
     (outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)

@@ -145,6 +145,9 @@ pub struct ExitRecord {
     /// Bytes that were left out of it.
     #[serde(default)]
     pub dropped_bytes: u64,
+    /// True when the end of the output could not be written: what it said is not known.
+    #[serde(default)]
+    pub output_failed: bool,
     /// True when the time limit ended it.
     #[serde(default)]
     pub timed_out: bool,

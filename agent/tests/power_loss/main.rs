@@ -231,6 +231,7 @@ fn hostile_row_58_what_a_journal_says_is_whole_and_there_once_it_is_answered() {
         ended_at: Timestamp::from_millis(1),
         output_bytes: 7,
         dropped_bytes: 0,
+        output_failed: false,
         timed_out: false,
     };
     journal.write_exit(&exit).unwrap();
