@@ -69,7 +69,7 @@ async fn start(
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
             Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
-                tokio::time::sleep(LOCK_PAUSE).await
+                tokio::time::sleep(LOCK_PAUSE).await;
             }
             started => return started,
         }

@@ -1,6 +1,7 @@
 //! The state volume: what is on it and what may be done with it.
 //!
 //! - [`identity`]: is this the volume, and is it served by us alone?
+//! - [`origin`]: is it the volume itself, or a copy of it?
 //! - [`layout`]: where everything of one cluster is, and that no symlink leads elsewhere.
 //! - [`fence`]: the highest fence ever accepted.
 //! - [`generations`]: immutable, numbered copies of the state.
@@ -15,6 +16,7 @@ pub mod gate;
 pub mod generations;
 pub mod identity;
 pub mod layout;
+pub mod origin;
 pub mod reserve;
 
 use std::io;
