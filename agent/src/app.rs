@@ -17,6 +17,7 @@ use crate::identity::files::{IdentityFiles, IdentityFilesError};
 use crate::link::dial::{Dialer, Tcp};
 use crate::link::{Link, LinkParts};
 use crate::port;
+use crate::run::host::{Host, ThisHost};
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,15 @@ pub enum AgentError {
     /// It cannot serve its volumes.
     #[error("cannot serve the state volumes: {0}")]
     Engine(#[from] OpenError),
+}
+
+/// What the agent is surrounded by.
+#[derive(Debug)]
+pub struct Outside {
+    /// How bytes get to the controller.
+    pub dialer: Arc<dyn Dialer>,
+    /// The host with its processes and its `rke`.
+    pub host: Arc<dyn Host>,
 }
 
 /// An agent that has adopted its runs and is ready to connect.
@@ -47,27 +57,26 @@ impl Agent {
     /// # Errors
     /// [`AgentError`].
     pub async fn open(config: &AgentConfig, clock: Clock, mint: Mint) -> Result<Self, AgentError> {
-        Self::open_with(config, clock, mint, Arc::new(Tcp)).await
+        let settings = engine_settings(config);
+        let host = Arc::new(ThisHost::new(settings.rke.clone(), None));
+        Self::open_in(config, clock, mint, Outside { dialer: Arc::new(Tcp), host }).await
     }
 
-    /// Like [`Agent::open`], over a network of the caller's choice.
+    /// Like [`Agent::open`], with a network and a host of the caller's choice.
     ///
     /// # Errors
     /// [`AgentError`].
-    pub async fn open_with(
-        config: &AgentConfig,
-        clock: Clock,
-        mint: Mint,
-        dialer: Arc<dyn Dialer>,
-    ) -> Result<Self, AgentError> {
+    pub async fn open_in(config: &AgentConfig, clock: Clock, mint: Mint, outside: Outside) -> Result<Self, AgentError> {
+        let Outside { dialer, host } = outside;
         let files = IdentityFiles::at(&config.agent.state_dir);
         // Before the volumes are locked: an agent that is not enrolled has no business with them.
         files.load()?;
         let (tell, events) = port::events();
-        let engine = LocalEngine::open(engine_settings(config), Arc::clone(&clock), tell).await?;
+        let (settings, blocking) = (engine_settings(config), host.blocking());
+        let engine = LocalEngine::open_on(host, settings, Arc::clone(&clock), tell).await?;
         let controller = config.controller.address.clone();
         let held = Arc::clone(&engine) as Arc<dyn port::Engine>;
-        let link = Link::open(LinkParts { engine: held, events, files, controller, dialer, clock, mint })?;
+        let link = Link::open(LinkParts { engine: held, events, files, controller, dialer, clock, mint, blocking })?;
         Ok(Self { link, engine })
     }
 

@@ -13,20 +13,21 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
-use crate::edge::accept::Edge;
+use crate::edge::accept::{Edge, Listener};
 use crate::edge::limits::Limits;
 use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
 use crate::grpc::{self, GrpcState};
-use crate::keys::Envelope;
 use crate::keys::master::MasterKeySource;
 use crate::pki::PkiError;
 use crate::pki::authority::Authority;
 use crate::reconcile;
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
-use crate::service::dispatch::Dispatch;
+use crate::service::dispatch::{Dispatch, DispatchParts};
 use crate::service::leases::Leases;
+use crate::service::lines::Lines;
 use crate::service::presence::Presence;
+use crate::service::spec_secrets::SpecVault;
 use crate::service::watch::Watch;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
@@ -71,9 +72,9 @@ pub enum StartError {
 
 /// A controller that is ready to run.
 #[derive(Debug)]
-pub struct Controller {
-    rest: (Edge, TcpListener),
-    agents: (Edge, TcpListener),
+pub struct Controller<L = TcpListener> {
+    rest: (Edge, L),
+    agents: (Edge, L),
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
@@ -84,39 +85,82 @@ pub struct Controller {
     _lock: crate::datadir::Lock,
 }
 
+/// What a controller is surrounded by.
+#[derive(Debug)]
+pub struct Outside<L> {
+    /// Where users connect, bound.
+    pub rest: (L, SocketAddr),
+    /// Where agents connect, bound.
+    pub agents: (L, SocketAddr),
+    /// How the store is opened.
+    pub store: SqliteOptions,
+}
+
 impl Controller {
     /// Opens everything and binds the listeners; nothing is served yet.
     ///
     /// # Errors
     /// [`StartError`]; what exists is never replaced.
     pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
+        let (rest, agents) = (config.rest.listen, config.agents.listen);
+        let outside = async || {
+            let (rest, agents) = (bind("rest", rest).await?, bind("agents", agents).await?);
+            Ok(Outside { rest, agents, store: SqliteOptions::default() })
+        };
+        Self::open_in(config, clock, mint, shutdown, outside).await
+    }
+}
+
+impl<L: Listener> Controller<L> {
+    /// Like [`Controller::open`], with listeners and a store of the caller's choice. They are asked for
+    /// when the data directory is known to be ours.
+    ///
+    /// # Errors
+    /// As [`Controller::open`].
+    pub async fn open_in(
+        config: Config,
+        clock: Clock,
+        mint: Mint,
+        shutdown: Shutdown,
+        outside: impl AsyncFnOnce() -> Result<Outside<L>, StartError>,
+    ) -> Result<Self, StartError> {
         let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
         let cursor_key = data.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
-        let rest_listener = bind("rest", config.rest.listen).await?;
-        let agents_listener = bind("agents", config.agents.listen).await?;
-        let rest_address = local_address("rest", &rest_listener, config.rest.listen)?;
-        let agents_address = local_address("agents", &agents_listener, config.agents.listen)?;
+        let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
+            outside().await?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, store)?);
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
 
-        let (watch, presence) = (Watch::default(), Presence::default());
-        let dispatch = dispatch(&config, &store, &watch, &presence, &envelope, &clock, &mint);
+        let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
+        let dispatch = Arc::new(Dispatch::new(DispatchParts {
+            store: Arc::clone(&store),
+            watch: watch.clone(),
+            presence: presence.clone(),
+            lines: lines.clone(),
+            leases: Leases::new(config.agents.lease_ttl, clock.clone()),
+            retry_policy: config.operations.retry_policy,
+            vault: Arc::clone(&envelope) as Arc<dyn SpecVault>,
+            clock: clock.clone(),
+            mint: mint.clone(),
+        }));
         dispatch.start().await?;
 
         let service = Service {
             store: Arc::clone(&store),
             watch: watch.clone(),
             presence,
+            lines,
             clock: clock.clone(),
             mint: mint.clone(),
             vault: envelope,
         };
-        let rest_tls = for_users(rest_certificate(&config, &authority)?)?;
-        let agents_tls = for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle())?;
+        let rest_tls = for_users(rest_certificate(&config, &authority)?, &clock)?;
+        let agents_tls =
+            for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle(), &clock)?;
         let grpc = grpc::router(GrpcState {
             store: Arc::clone(&store),
             dispatch: Arc::clone(&dispatch),
@@ -186,20 +230,6 @@ impl Controller {
     }
 }
 
-fn dispatch(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    watch: &Watch,
-    presence: &Presence,
-    envelope: &Arc<Envelope>,
-    clock: &Clock,
-    mint: &Mint,
-) -> Arc<Dispatch> {
-    let leases = Leases::new(config.agents.lease_ttl, clock.clone());
-    let (store, vault) = (Arc::clone(store), Arc::clone(envelope));
-    Arc::new(Dispatch::new(store, watch.clone(), presence.clone(), leases, vault, clock.clone(), mint.clone()))
-}
-
 /// What makes and checks tokens for this controller.
 ///
 /// # Errors
@@ -241,10 +271,9 @@ fn edge(name: &'static str, tls: rustls::ServerConfig, router: axum::Router, lim
     Edge { name, tls: Arc::new(tls), router, limits }
 }
 
-async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { listener, address, source })
-}
-
-fn local_address(listener: &'static str, bound: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    bound.local_addr().map_err(|source| StartError::Listen { listener, address, source })
+async fn bind(listener: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fault = |source| StartError::Listen { listener, address, source };
+    let bound = TcpListener::bind(address).await.map_err(fault)?;
+    let address = bound.local_addr().map_err(fault)?;
+    Ok((bound, address))
 }

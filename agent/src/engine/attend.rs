@@ -22,12 +22,11 @@ use super::stop;
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord};
 use crate::run::output::{Followed, Follower};
-use crate::run::process::{self, Awaited};
 use crate::run::supervise::VOLUME_FAILED;
 use crate::volume::VolumeError;
 use crate::volume::layout::ClusterDir;
 
-/// How often a process or a lock is looked at that cannot be awaited.
+/// How often a lock is looked at: it cannot be awaited.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A run that is to be attended.
@@ -91,7 +90,7 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
     let event = whose.started(&started);
     core.held.started(attempt, started, live.supervisor.is_some());
     core.tell(event);
-    let follower = Follower::new(live.journal.output(), live.record.kind, sender);
+    let follower = Follower::new(live.journal.output(), live.record.kind, sender, core.host.blocking());
     let telling = core.clone();
     let tell = move |progress| telling.tell(Event::Progress { attempt, fence, progress });
     let closing = core.closing.clone();
@@ -109,7 +108,7 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
 /// Waits for the supervisor, and makes sure that `rke` has ended too.
 async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
     if let Some(supervisor) = live.supervisor {
-        gone(supervisor).await;
+        core.host.gone(supervisor).await;
     }
     if let Some(mut child) = live.child.take() {
         // It has ended; this only takes it out of the process table.
@@ -122,8 +121,8 @@ async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
     tracing::warn!(attempt = %live.record.attempt, host_lost = live.host_lost, "a supervisor ended without a word");
     let rke = live.journal.supervisor().ok().flatten().filter(|record| record.boot_id == core.boot_id);
     if let Some(rke) = rke.and_then(|record| record.rke) {
-        stop::end(rke, Signal::KILL);
-        gone(rke).await;
+        stop::end(core, rke, Signal::KILL);
+        core.host.gone(rke).await;
     }
     take_lock(core, live).await;
     // A supervisor that could not be named may have come to its end after all.
@@ -166,20 +165,5 @@ async fn take_lock(core: &Arc<Core>, live: &mut Live) {
                 return tracing::error!(attempt = %live.record.attempt, %error, "cannot take a cluster's lock");
             }
         }
-    }
-}
-
-/// Waits until a process is gone.
-async fn gone(process: ProcessId) {
-    match Awaited::of(process) {
-        Ok(None) => return,
-        Ok(Some(awaited)) => match awaited.ended().await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(pid = process.pid, %error, "cannot await a process"),
-        },
-        Err(error) => tracing::warn!(pid = process.pid, %error, "cannot await a process"),
-    }
-    while process::lives(process) {
-        tokio::time::sleep(AGAIN).await;
     }
 }

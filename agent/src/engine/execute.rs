@@ -21,6 +21,7 @@ use super::attend::{self, Live};
 use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
+use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
 use crate::run::process;
 use crate::run::rke::Rke;
@@ -62,7 +63,7 @@ async fn start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
 ) -> Result<Live, Box<Refusal>> {
-    let rke = core.finder.find().await;
+    let rke = core.host.rke().await;
     let rke = rke.map_err(|e| {
         Refusal::of(internal(e.to_string(), true, "Install rke on the agent's host, or name it in its settings."))
     })?;
@@ -356,17 +357,15 @@ fn write_description(dir: &Path, text: &str) -> io::Result<()> {
 impl Prepared {
     fn start(self, core: &Core) -> Result<Live, Box<Refusal>> {
         let Self { journal, record, cluster, lock } = self;
-        let started = process::start_supervisor(core.settings.supervisor_exe.as_deref(), journal.dir(), &lock);
-        let started = started.map(|child| (process::identify(child.id().cast_signed()).ok(), child));
-        match started {
-            Ok((supervisor, child)) => {
+        match core.host.start_supervisor(journal.dir(), &lock) {
+            Ok(Supervisor { process: supervisor, child }) => {
                 let at = core.clock.now();
                 Ok(Live {
                     journal,
                     record,
                     cluster,
                     supervisor,
-                    child: Some(child),
+                    child,
                     lock: Some(lock),
                     host_lost: false,
                     volume_failed: false,

@@ -24,6 +24,7 @@ use super::core::{Core, internal};
 use super::held::Told;
 use crate::port::Event;
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
+use crate::volume::fence::{self, Accepted};
 use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
 use crate::volume::layout::{ClusterDir, directories};
 use crate::volume::{VolumeError, digest, reserve};
@@ -139,6 +140,9 @@ fn seal_anew(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Ma
 
 fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
     core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
+    // A newer attempt has taken over: what this one left is not to become the newest.
+    let ours = Accepted { fence: record.fence, attempt: record.attempt };
+    fence::check(fence::read(&cluster.fence())?, ours)?;
     let file = cluster.read_record()?;
     let on_record = file.as_ref().and_then(|f| f.ca_sha256.clone());
     let seal = Seal {

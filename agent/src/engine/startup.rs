@@ -22,7 +22,6 @@ use super::held::{Started, Taken, Whose, Wish};
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{Journal, Mark, ProcessId, RunRecord};
 use crate::run::machine::{self, Journaled, Step};
-use crate::run::process;
 use crate::volume::VolumeError;
 use crate::volume::generations::Generations;
 use crate::volume::identity::Volume;
@@ -147,7 +146,7 @@ fn step(core: &Core, cluster: &ClusterDir, journal: &Journal, record: Option<&Ru
         recorded: journal.has(Mark::Recorded),
         forgotten: journal.has(Mark::Forgotten),
         this_boot,
-        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if process::lives(process)),
+        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if core.host.lives(process)),
         locked,
     };
     Ok(machine::next(journaled))

@@ -13,6 +13,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{Assignment, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_proto::v1;
@@ -81,6 +82,8 @@ pub(super) struct Session<'a> {
     pub(super) shutdown: &'a Shutdown,
     /// Told when the controller wants the certificate renewed.
     pub(super) renew_now: &'a Notify,
+    /// Where output is read from the volume.
+    pub(super) blocking: Blocking,
 }
 
 impl Session<'_> {
@@ -93,7 +96,7 @@ impl Session<'_> {
         };
         let _there_is_room = up.try_send(hello);
         let (mut down, welcome) = self.greet(ReceiverStream::new(up_out)).await?;
-        let (handle, outbox) = outbox();
+        let (handle, outbox) = outbox(self.blocking);
         let interval = self.welcomed(&welcome);
         let (beats, mut beat) = mpsc::channel(1);
         let mut talk = Talk::new(self.engine, handle, self.renew_now, self.clock);

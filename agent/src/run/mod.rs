@@ -4,10 +4,12 @@
 //! - [`machine`]: what a journal asks for next; pure.
 //! - [`supervise`]: the process that owns `rke` and outlives the agent.
 //! - [`log`]: the bounded output file it writes.
+//! - [`host`]: what the engine asks of its host; a trait, for the simulation.
 //! - [`process`]: the agent's hold on supervisor and `rke`.
 //! - [`output`]: follows the output, and makes progress and evidence of it.
 //! - [`rke`]: which `rke` there is.
 
+pub mod host;
 pub mod journal;
 pub mod log;
 pub mod machine;

@@ -1,7 +1,8 @@
 //! Which volume this is, and that we alone serve it.
 //!
 //! `volume.json` says which; an exclusive `flock` on `volume.lock`, held for life, says that no other
-//! agent serves it from this or any host that shares the filesystem. A directory without
+//! agent serves it from this or any host that shares the filesystem; [`super::owner`] says so for hosts that
+//! share only the device. A directory without
 //! `volume.json` is a wrong or empty mount: nothing is ever created there unless someone asks for
 //! [`init`]. What tells a copy from its original is in [`super::origin`]; a copy is refused until an
 //! operator says that the original is gone ([`accept_copy`]).
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 use super::origin::{Origin, Places};
+use super::owner::Owner;
 use super::{VolumeError, reserve};
 
 /// The newest format that this release reads and writes.
@@ -111,6 +113,8 @@ pub struct Volume {
     pub root: PathBuf,
     /// Where things are on it.
     pub layout: Layout,
+    /// Our turn at it.
+    owner: Owner,
     /// Why nothing more is written to it.
     distrusted: OnceLock<String>,
     _lock: File,
@@ -190,8 +194,9 @@ pub fn open_with(root: &Path, require_mount: bool, places: &Places) -> Result<Vo
     }
     files::make_dir(&root.join("clusters")).map_err(VolumeError::io("make clusters/ in", root))?;
     let layout = Layout::open(root)?;
+    let owner = Owner::begin(root)?;
     reserve::take(root);
-    Ok(Volume { id, root: root.to_owned(), layout, distrusted: OnceLock::new(), _lock: lock })
+    Ok(Volume { id, root: root.to_owned(), layout, owner, distrusted: OnceLock::new(), _lock: lock })
 }
 
 /// Reads `volume.json`; none when there is none.
@@ -281,11 +286,11 @@ impl Volume {
     /// Refuses when the volume is gone, or is not trusted.
     ///
     /// # Errors
-    /// [`VolumeError::Distrusted`], [`VolumeError::Gone`].
+    /// [`VolumeError::Distrusted`], [`VolumeError::Gone`], [`VolumeError::Displaced`].
     pub fn check(&self) -> Result<(), VolumeError> {
         match self.distrusted.get() {
             Some(fault) => Err(VolumeError::Distrusted { root: self.root.clone(), fault: fault.clone() }),
-            None => self.layout.check_here(),
+            None => self.layout.check_here().and_then(|()| self.owner.check()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Handing out tasks: one attempt, one fence, one lock per cluster, in one transaction.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use cratekube_common::domain::attempt::{AttemptState, Fence};
 use cratekube_common::domain::cluster::{self, ClusterEvent};
@@ -114,13 +114,13 @@ fn candidates(
     wanted: usize,
 ) -> Result<Vec<Candidate>, Fault> {
     const FREE: &str = "NOT EXISTS (SELECT 1 FROM attempts WHERE cluster_id = tasks.cluster_id \
-         AND state IN ('leased', 'started', 'unknown')) ORDER BY seq LIMIT ?2";
+         AND state IN ('leased', 'started', 'unknown')) AND delay_ms = 0 ORDER BY seq LIMIT ?2";
     let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok(Candidate { seq: row.get(0)?, cluster: rows::word(row, 1)? });
     let mut found = Vec::new();
     let sql = format!("SELECT seq, cluster_id FROM tasks WHERE state = 'queued' AND volume = ?1 AND {FREE}");
     let mut of_volume = db.prepare_cached(&sql)?;
-    for volume in served.iter().collect::<HashSet<_>>() {
+    for volume in served.iter().collect::<BTreeSet<_>>() {
         let tasks = of_volume.query_map(params![key(volume), limit], read)?;
         found.extend(tasks.collect::<Result<Vec<_>, _>>()?);
     }
