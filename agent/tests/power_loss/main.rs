@@ -35,6 +35,7 @@ fn seal(attempt: u128) -> Seal<'static> {
         attempt: AttemptId(Uuid::from_u128(attempt)),
         fence: Fence(3),
         ca_on_record: None,
+        above: 0,
         at: Timestamp::from_millis(1_795_000_000_000),
     }
 }
