@@ -198,6 +198,7 @@ fn not_started(error: &io::Error, ended_at: Timestamp) -> ExitRecord {
         ended_at,
         output_bytes: 0,
         dropped_bytes: 0,
+        output_failed: false,
         timed_out: false,
     }
 }
@@ -248,6 +249,10 @@ impl<'a> Watch<'a> {
         let status = self.child.wait().map_err(|e| SuperviseError::Io("wait for rke", e))?;
         let ended_at = self.supervision.clock.now();
         self.drain()?;
+        if self.log.is_stopped() {
+            // The verdict depends on what was said last.
+            reserve::give_up(&self.supervision.command.reserve);
+        }
         let kept = self.log.finish();
         let _as_far_as_possible = self.log.sync();
         Ok(ExitRecord {
@@ -259,6 +264,7 @@ impl<'a> Watch<'a> {
             ended_at,
             output_bytes: kept.bytes,
             dropped_bytes: kept.dropped,
+            output_failed: kept.failed,
             timed_out: self.due.0 != Due::Terminate,
         })
     }
