@@ -15,7 +15,7 @@ use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::{self, SshAccess};
 use cratekube_common::rke::state;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::{fault, files};
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
@@ -66,10 +66,7 @@ async fn start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
 ) -> Result<Started, Box<Refusal>> {
-    let rke = core.host.rke().await;
-    let rke = rke.map_err(|e| {
-        Refusal::of(internal(e.to_string(), true, "Install rke on the agent's host, or name it in its settings."))
-    })?;
+    let rke = core.host.rke().await.map_err(|e| Refusal::of(e.to_failure()))?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
             Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
@@ -340,11 +337,14 @@ impl Preparation<'_> {
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
+                program: self.rke.mark.clone(),
                 cwd: cwd.to_owned(),
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
                 reserve: reserve::path(&self.volume.root),
                 time_limit_ms: ms(settings.run_timeout),
+                silence_limit_ms: ms(settings.silence_timeout),
+                phase_limit_ms: ms(settings.phase_timeout),
                 stop_grace_ms: ms(settings.stop_grace),
                 output_cap: settings.output_cap,
             },
@@ -399,6 +399,7 @@ impl Prepared {
         let Self { journal, record, cluster, lock, .. } = self;
         match core.host.start_supervisor(journal.dir(), &lock) {
             Ok(Supervisor { process: supervisor, child }) => {
+                fault::point("run.supervised");
                 let at = core.clock.now();
                 Ok(Live {
                     journal,

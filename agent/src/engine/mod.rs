@@ -45,7 +45,7 @@ use self::core::Core;
 use self::held::{Table, Taken, Whose, Wish};
 use self::probe::Probe;
 use crate::port::{Engine, Event};
-use crate::run::host::{Host, ThisHost};
+use crate::run::host::Host;
 use crate::run::journal::Mark;
 use crate::volume::identity::{self, Volume, VolumeRefusal};
 
@@ -86,8 +86,8 @@ impl LocalEngine {
         clock: Clock,
         events: UnboundedSender<Event>,
     ) -> Result<Arc<Self>, OpenError> {
-        let host = ThisHost::new(settings.rke.clone(), settings.supervisor_exe.clone());
-        Self::open_on(Arc::new(host), settings, clock, events).await
+        let host = Arc::new(settings.this_host(Arc::clone(&clock)));
+        Self::open_on(host, settings, clock, events).await
     }
 
     /// Like [`LocalEngine::open`], on a host of the caller's choice.
