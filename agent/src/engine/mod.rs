@@ -4,6 +4,7 @@
 //! - `attend`: waits for its end, whoever started it, and follows its output.
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
+//! - `recover`: brings lost or damaged state back.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
@@ -17,6 +18,7 @@ mod execute;
 mod finish;
 mod held;
 mod probe;
+mod recover;
 pub mod settings;
 mod startup;
 mod stop;

@@ -25,7 +25,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::generation::SealedFile;
 use cratekube_common::domain::id::{AttemptId, ClusterId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::domain::run::{ExitStatus, ReachedLimit, RkeBinary, RunReport, TimeLimit};
+use cratekube_common::domain::run::{ExitStatus, ReachedLimit, Recovery, RkeBinary, RunReport, TimeLimit};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::files;
@@ -63,6 +63,12 @@ pub struct RunRecord {
     pub wanted_hosts: Vec<String>,
     /// The CA that must still be there afterwards.
     pub ca_before: Option<String>,
+    /// How state is to be brought back.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
+    /// What is to be said of it, whatever comes of it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Which `rke`.
     pub rke: RkeBinary,
     /// What the supervisor does.
@@ -165,6 +171,9 @@ pub struct ExitRecord {
     /// Bytes that were left out of it.
     #[serde(default)]
     pub dropped_bytes: u64,
+    /// True when the end of the output could not be written: what it said is not known.
+    #[serde(default)]
+    pub output_failed: bool,
     /// True when a time limit ended it.
     #[serde(default)]
     pub timed_out: bool,

@@ -223,6 +223,7 @@ fn not_started(error: &io::Error, ended_at: Timestamp) -> ExitRecord {
         ended_at,
         output_bytes: 0,
         dropped_bytes: 0,
+        output_failed: false,
         timed_out: false,
         reached: None,
     }

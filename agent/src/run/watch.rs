@@ -7,6 +7,7 @@
 use std::io::{self, PipeReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus as Status};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use super::journal::{Command, ExitRecord};
 use super::limits::{Due, Timekeeper};
 use super::log::OutputLog;
 use super::strays;
+use crate::volume::reserve;
 
 /// One read of the pipe; as much as the pipe holds.
 const BUFFER: usize = 256 * 1024;
@@ -41,6 +43,8 @@ pub(super) struct Watch<'a> {
     lines: LineReader,
     phases: PhaseTracker,
     time: Timekeeper,
+    /// Space to give up when the end of the output cannot be written.
+    reserve: PathBuf,
 }
 
 impl<'a> Watch<'a> {
@@ -66,6 +70,7 @@ impl<'a> Watch<'a> {
             buffer: vec![0; BUFFER],
             lines: LineReader::new(),
             phases: PhaseTracker::new(kind),
+            reserve: command.reserve.clone(),
         })
     }
 
@@ -83,6 +88,10 @@ impl<'a> Watch<'a> {
         let ended_at = self.clock.now();
         strays::end_children(self.clock, LINGER);
         self.drain()?;
+        if self.log.is_stopped() {
+            // The verdict depends on what was said last.
+            reserve::give_up(&self.reserve);
+        }
         let kept = self.log.finish();
         let _as_far_as_possible = self.log.sync();
         let reached = self.time.reached();
@@ -93,6 +102,7 @@ impl<'a> Watch<'a> {
             ended_at,
             output_bytes: kept.bytes,
             dropped_bytes: kept.dropped,
+            output_failed: kept.failed,
             timed_out: reached.is_some(),
             reached,
         })

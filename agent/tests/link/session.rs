@@ -42,6 +42,7 @@ fn assignment(attempt: AttemptId) -> v1::Assignment {
         volume: id.into(),
         spec: intake::read(&spec).unwrap().0,
         known: None,
+        recovery: None,
     };
     assignment.into()
 }

@@ -36,6 +36,18 @@ pub struct Assignment {
     pub spec: ClusterSpec,
     /// What the controller knows of the cluster's state; none for a cluster that never ran.
     pub known: Option<KnownState>,
+    /// How state is to be brought back; only for that kind of task.
+    pub recovery: Option<Recovery>,
+}
+
+/// How state is to be brought back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// From this generation and no other; otherwise from the newest good one, or from the cluster.
+    pub generation: Option<u64>,
+    /// Newest generation ever recorded, good or not: what is sealed gets a higher number, also on a volume
+    /// that went back in time.
+    pub newest_recorded: u64,
 }
 
 /// How a process ended.

@@ -3,7 +3,8 @@
 //! RKE's exit 0 can mean that a host is missing, that an add-on failed, or that it was told no. So a
 //! provision succeeded when it exited with 0, said that it finished, left no host out, when the
 //! state has every host that was asked for, and when the CA is the one that it was. A removal
-//! succeeded when every host was cleaned. A run that was ended from outside is never called failed:
+//! succeeded when every host was cleaned. State that a cluster gave back is believed when it is whole,
+//! describes a cluster that was built, and carries the CA on record. A run that was ended from outside is never called failed:
 //! how far it came is not known.
 //!
 //! Not here: what the cluster's own API says, which the agent asks afterwards; and why `rke` itself
@@ -18,6 +19,9 @@ use crate::domain::failure::{Failure, FailureClass as Class};
 use crate::domain::run::{ExitStatus, ReachedLimit};
 use crate::domain::task::TaskKind;
 
+/// When neither a generation nor the cluster has the state.
+const NOT_BROUGHT_BACK: &str = "Nothing was changed. Attach a snapshot of the state volume, or put a copy of the state file that carries the CA on record into working/ together with an operator of the service.";
+
 /// Everything that is known when a run is over.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
@@ -29,7 +33,7 @@ pub struct Case<'a> {
     pub evidence: &'a Evidence,
     /// Addresses of the hosts that were asked for; for a removal, of those to be cleaned.
     pub wanted_hosts: &'a [&'a str],
-    /// The state after the run; none when there is none or it is not whole.
+    /// The state after the run, or the one that was brought back; none when there is none or it is not whole.
     pub state: Option<&'a StateFacts>,
     /// Fingerprint of the CA before the run; none for a cluster that never had one.
     pub ca_before: Option<&'a str>,
@@ -78,7 +82,7 @@ fn outcome(case: &Case<'_>) -> Result<(), Failure> {
 /// A CA that is not the one on record means that RKE took the cluster for a new one: whatever else
 /// happened, this comes first.
 fn changed_ca(case: &Case<'_>) -> Result<(), Failure> {
-    let Some(before) = case.ca_before else { return Ok(()) };
+    let Some(before) = case.ca_before.filter(|_| case.kind != TaskKind::RecoverState) else { return Ok(()) };
     let message = match case.state {
         Some(state) if state.ca_sha256 != before => {
             format!("ALARM: the cluster's CA changed from {before} to {} without being asked to", state.ca_sha256)
@@ -111,6 +115,7 @@ fn finished(case: &Case<'_>) -> Result<(), Failure> {
     match case.kind {
         TaskKind::Provision => provisioned(case),
         TaskKind::Remove => removed(case),
+        TaskKind::RecoverState => recovered(case),
     }
 }
 
@@ -151,6 +156,23 @@ fn removed(case: &Case<'_>) -> Result<(), Failure> {
         return Err(failure);
     }
     if evidence.overflowed { Err(too_much()) } else { Ok(()) }
+}
+
+fn recovered(case: &Case<'_>) -> Result<(), Failure> {
+    let message = match (case.state, case.ca_before) {
+        (None, _) => "the state that the cluster gave back is not whole".to_owned(),
+        (Some(state), _) if !state.has_current => {
+            "the state that the cluster gave back describes nothing that was built".to_owned()
+        }
+        (Some(_), None) => {
+            "no CA is on record for this cluster, so that what it gave back cannot be believed".to_owned()
+        }
+        (Some(state), Some(ca)) if state.ca_sha256 != ca => {
+            format!("the state that the cluster gave back carries the CA {}, on record is {ca}", state.ca_sha256)
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure { class: Class::State, message, line: None, retryable: false, remedy: NOT_BROUGHT_BACK.into() })
 }
 
 fn too_much() -> Failure {

@@ -211,3 +211,20 @@ fn hostile_row_71_evidence_stays_bounded() {
     assert!(evidence.tunnels.values().all(|line| line.len() < 3_000));
     assert!(evidence.last_raw.unwrap().len() <= 3_000);
 }
+
+#[test]
+fn hostile_row_58_state_that_a_cluster_gave_back_is_believed_only_when_whole_built_and_of_the_ca_on_record() {
+    const BACK: &str = "level=info msg=\"Successfully Deployed state file at [./cluster.rkestate]\"";
+    let recover = |change: &dyn Fn(&mut Case<'_>)| judged(TaskKind::RecoverState, &[BACK], |case| change(case)).outcome;
+    assert_eq!(recover(&|_| {}), Ok(()));
+    let unbelieved = [
+        failure(judged(TaskKind::RecoverState, &[BACK], |case| case.state = None)),
+        failure(judged(TaskKind::RecoverState, &[BACK], |case| case.ca_before = None)),
+        failure(judged(TaskKind::RecoverState, &[BACK], |case| case.ca_before = Some("another"))),
+    ];
+    for failure in unbelieved {
+        assert_eq!(failure.class, Class::State);
+        assert!(!failure.message.contains("ALARM") && failure.remedy.starts_with("Nothing was changed"));
+    }
+    assert!(judged(TaskKind::RecoverState, &[], |_| {}).outcome.is_err(), "it must say that it has it");
+}

@@ -99,6 +99,7 @@ impl Supervision {
             ended_at: self.machine.clock.now(),
             output_bytes: written,
             dropped_bytes: 0,
+            output_failed: false,
             timed_out: false,
             reached: None,
         };
