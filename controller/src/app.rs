@@ -17,16 +17,17 @@ use crate::edge::accept::{Edge, Listener};
 use crate::edge::limits::Limits;
 use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
 use crate::grpc::{self, GrpcState};
-use crate::keys::Envelope;
 use crate::keys::master::MasterKeySource;
 use crate::pki::PkiError;
 use crate::pki::authority::Authority;
 use crate::reconcile;
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
-use crate::service::dispatch::Dispatch;
+use crate::service::dispatch::{Dispatch, DispatchParts};
 use crate::service::leases::Leases;
+use crate::service::lines::Lines;
 use crate::service::presence::Presence;
+use crate::service::spec_secrets::SpecVault;
 use crate::service::watch::Watch;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
@@ -134,14 +135,25 @@ impl<L: Listener> Controller<L> {
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
 
-        let (watch, presence) = (Watch::default(), Presence::default());
-        let dispatch = dispatch(&config, &store, &watch, &presence, &envelope, &clock, &mint);
+        let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
+        let dispatch = Arc::new(Dispatch::new(DispatchParts {
+            store: Arc::clone(&store),
+            watch: watch.clone(),
+            presence: presence.clone(),
+            lines: lines.clone(),
+            leases: Leases::new(config.agents.lease_ttl, clock.clone()),
+            retry_policy: config.operations.retry_policy,
+            vault: Arc::clone(&envelope) as Arc<dyn SpecVault>,
+            clock: clock.clone(),
+            mint: mint.clone(),
+        }));
         dispatch.start().await?;
 
         let service = Service {
             store: Arc::clone(&store),
             watch: watch.clone(),
             presence,
+            lines,
             clock: clock.clone(),
             mint: mint.clone(),
             vault: envelope,
@@ -216,20 +228,6 @@ impl<L: Listener> Controller<L> {
         self.store.close().await;
         tracing::info!("controller stopped");
     }
-}
-
-fn dispatch(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    watch: &Watch,
-    presence: &Presence,
-    envelope: &Arc<Envelope>,
-    clock: &Clock,
-    mint: &Mint,
-) -> Arc<Dispatch> {
-    let leases = Leases::new(config.agents.lease_ttl, clock.clone());
-    let (store, vault) = (Arc::clone(store), Arc::clone(envelope));
-    Arc::new(Dispatch::new(store, watch.clone(), presence.clone(), leases, vault, clock.clone(), mint.clone()))
 }
 
 /// What makes and checks tokens for this controller.

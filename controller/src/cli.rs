@@ -159,6 +159,8 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
         "  lease            {:?}, heartbeat {:?}",
         config.agents.lease_ttl, config.agents.heartbeat_interval
     )?;
+    let retries = config.operations.retry_policy;
+    writeln!(out, "  attempts         {}, after {:?} to {:?}", retries.attempts, retries.delay, retries.delay_max)?;
     writeln!(out, "  token lifetime   at most {:?}", config.auth.max_token_lifetime)?;
     Ok(())
 }

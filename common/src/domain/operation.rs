@@ -128,6 +128,8 @@ pub struct Operation {
     pub requested_by: String,
     /// Why, when a reason was given.
     pub reason: Option<String>,
+    /// The operation that this one repeats.
+    pub retry_of: Option<OperationId>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When the first attempt was leased.

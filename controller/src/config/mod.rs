@@ -4,6 +4,7 @@ pub mod agents;
 pub mod auth;
 pub mod data;
 pub mod log;
+pub mod operations;
 pub mod rest;
 
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ pub struct Config {
     pub rest: rest::Rest,
     /// `[agents]`: the listener for agents, and how long they may be silent.
     pub agents: agents::Agents,
+    /// `[operations]`: how often what failed in passing is tried again.
+    pub operations: operations::Operations,
     /// `[auth]`: tokens.
     pub auth: auth::Auth,
     /// `[log]`: logs.
@@ -59,6 +62,7 @@ impl Config {
             data: data::Data::from_field(&o.field("data")),
             rest: rest::Rest::from_field(&o.field("rest")),
             agents: agents::Agents::from_field(&o.field("agents")),
+            operations: operations::Operations::from_field(&o.field("operations")),
             auth: auth::Auth::from_field(&o.field("auth")),
             log: log::Log::from_field(&o.field("log")),
         };
@@ -128,6 +132,7 @@ mod tests {
             "data": {"directory": "", "master_key": "abc"},
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": []},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
+            "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m"},
             "auth": {"max_token_lifetime": "2d"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "surprise": true,
@@ -143,6 +148,8 @@ mod tests {
             "/data/master_key",
             "/log/filter",
             "/log/format",
+            "/operations/attempts",
+            "/operations/retry_delay_max",
             "/rest/key",
             "/rest/listen",
             "/rest/names",

@@ -11,7 +11,8 @@ use super::spec_secrets::seal_secrets;
 use super::versions::{VersionVerdict, judge};
 use super::{Actor, Service, ServiceError};
 use crate::store::{
-    AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, IDEMPOTENCY_TTL, Idempotency, Page, PageRequest,
+    AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, ForceUnlock, Forced, IDEMPOTENCY_TTL, Idempotency,
+    Page, PageRequest,
 };
 
 /// A key under which a repeated request finds the first one's answer.
@@ -111,11 +112,39 @@ impl Service {
             if_revision: unwanted.if_revision,
             requested_by: actor.subject.clone(),
             reason: unwanted.reason,
+            retry_of: None,
             idempotency: self.idempotency(actor, idempotency),
             audit: actor.audit("cluster.remove", object, detail),
             now: self.clock.now(),
         };
         self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// Gives up the run that holds a cluster, whose end is not known.
+    ///
+    /// # Errors
+    /// When nothing is unknown, or the store fails.
+    pub async fn force_unlock(
+        &self,
+        actor: &Actor,
+        environment: EnvironmentName,
+        name: ClusterName,
+        reason: String,
+    ) -> Result<Operation, ServiceError> {
+        let audit = actor.audit("cluster.force-unlock", format!("{environment}/{name}"), reason.clone());
+        let (connected, now) = (self.lines.connected(), self.clock.now());
+        let request = ForceUnlock { environment, name, reason, connected, audit, now };
+        match self.store.force_unlock(request).await? {
+            Forced::Done(operation) => {
+                tracing::warn!(operation = %operation.id, actor = actor.subject, "a run whose end is not known was given up");
+                self.watch.announce(operation.id);
+                self.watch.announce_work();
+                Ok(*operation)
+            }
+            Forced::Alive(agent) => Err(ServiceError::AgentConnected(agent)),
+            Forced::NotLocked => Err(ServiceError::NotLocked),
+            Forced::NotFound => Err(ServiceError::NotFound),
+        }
     }
 
     /// A cluster.
@@ -156,7 +185,7 @@ impl Service {
         Ok(judge(version, &self.store.kubernetes_versions().await?))
     }
 
-    fn receipt(&self, acceptance: Acceptance) -> Result<Receipt, ServiceError> {
+    pub(super) fn receipt(&self, acceptance: Acceptance) -> Result<Receipt, ServiceError> {
         match acceptance {
             Acceptance::Accepted(operation) => {
                 self.watch.announce_work();
@@ -172,11 +201,11 @@ impl Service {
         }
     }
 
-    fn task_ids<T: From<uuid::Uuid>>(&self, kind: OperationKind) -> Vec<T> {
+    pub(super) fn task_ids<T: From<uuid::Uuid>>(&self, kind: OperationKind) -> Vec<T> {
         kind.tasks().iter().map(|_| self.mint.id()).collect()
     }
 
-    fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {
+    pub(super) fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {
         key.map(|key| Idempotency {
             subject: actor.subject.clone(),
             key: key.key,

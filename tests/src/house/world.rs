@@ -17,6 +17,11 @@ use crate::rehearsal::control::Rehearsal;
 /// Leases that end soon enough for a test to see it, with room for a slow machine.
 const QUICK_LEASES: &str = "lease_ttl = \"8s\"\nheartbeat_interval = \"1s\"";
 
+/// What fails stays failed, so that a story sees it.
+const ONE_ATTEMPT: &str = "attempts = 1";
+/// What fails in passing is tried again soon.
+const SOON_AGAIN: &str = "attempts = 3\nretry_delay = \"100ms\"\nretry_delay_max = \"1s\"";
+
 /// What a story's processes log: enough to see why it failed.
 const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";
 
@@ -42,7 +47,15 @@ impl World {
     /// # Errors
     /// When something does not come up.
     pub async fn start(programs: Programs) -> anyhow::Result<Self> {
-        Self::build(programs, CHATTY).await
+        Self::build(programs, CHATTY, ONE_ATTEMPT).await
+    }
+
+    /// A world in which what fails in passing is tried again, three times in all.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn persistent(programs: Programs) -> anyhow::Result<Self> {
+        Self::build(programs, CHATTY, SOON_AGAIN).await
     }
 
     /// A world that logs what a production one would: for benches.
@@ -50,13 +63,13 @@ impl World {
     /// # Errors
     /// When something does not come up.
     pub async fn quiet(programs: Programs) -> anyhow::Result<Self> {
-        Self::build(programs, "info").await
+        Self::build(programs, "info", ONE_ATTEMPT).await
     }
 
-    async fn build(programs: Programs, log: &str) -> anyhow::Result<Self> {
+    async fn build(programs: Programs, log: &str, operations: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let agents = format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n");
-        let controller = ControllerHost::start(&programs.controller, dir.path(), &agents, log).await?;
+        let settings = format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n[operations]\n{operations}\n");
+        let controller = ControllerHost::start(&programs.controller, dir.path(), &settings, log).await?;
         let rke = Rehearsal::install(&dir.path().join("bin"), &programs.rke)?;
         let link = Link::to(controller.agents).await?;
         let volume = dir.path().join("volume");

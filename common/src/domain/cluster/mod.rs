@@ -52,6 +52,8 @@ pub enum ClusterEvent {
     Removed,
     /// The operation ended without what was asked for.
     Failed,
+    /// A removal was called off before anything of it ran: the cluster is what it was before.
+    RemovalWithdrawn(ClusterPhase),
 }
 
 /// The one transition function of clusters.
@@ -71,6 +73,7 @@ pub fn transition(phase: ClusterPhase, event: ClusterEvent) -> Result<ClusterPha
         (P::Removing, E::Removed) => Ok(P::Removed),
         (P::Pending | P::Provisioning | P::Removing | P::Failed, E::Failed) => Ok(P::Failed),
         (P::Updating, E::Failed) => Ok(P::Degraded),
+        (P::Removing, E::RemovalWithdrawn(before @ (P::Pending | P::Ready | P::Degraded | P::Failed))) => Ok(before),
         _ => Err(IllegalTransition::new("cluster", phase, event)),
     }
 }
@@ -125,7 +128,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [ClusterEvent; 7] = [
+    const EVENTS: [ClusterEvent; 8] = [
         ClusterEvent::ProvisionStarted,
         ClusterEvent::UpdateStarted,
         ClusterEvent::Verified,
@@ -133,11 +136,12 @@ mod tests {
         ClusterEvent::RemovalAccepted,
         ClusterEvent::Removed,
         ClusterEvent::Failed,
+        ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready),
     ];
 
     proptest! {
         #[test]
-        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..7, 0..60)) {
+        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..8, 0..60)) {
             let mut phase = ClusterPhase::Pending;
             for step in steps {
                 let Ok(next) = transition(phase, EVENTS[step]) else { continue };
@@ -148,6 +152,16 @@ mod tests {
                 phase = next;
             }
         }
+    }
+
+    #[test]
+    fn a_removal_that_was_called_off_gives_back_only_a_phase_that_it_can_have_begun_in() {
+        let withdrawn = |before| transition(ClusterPhase::Removing, ClusterEvent::RemovalWithdrawn(before));
+        assert_eq!(withdrawn(ClusterPhase::Degraded), Ok(ClusterPhase::Degraded));
+        for never in [ClusterPhase::Removed, ClusterPhase::Removing, ClusterPhase::Provisioning] {
+            assert!(withdrawn(never).is_err(), "{never}");
+        }
+        assert!(transition(ClusterPhase::Failed, ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready)).is_err());
     }
 
     #[test]

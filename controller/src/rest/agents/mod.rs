@@ -1,4 +1,6 @@
 //! `/v1/admin/agents`.
 
+pub(super) mod change;
+pub(super) mod forget;
 pub(super) mod list;
 pub(super) mod show;

@@ -14,7 +14,7 @@ use utoipa::openapi::{Content, OpenApi as Description, Ref, RefOr, ResponseBuild
 use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
-use super::{agents, clusters, environments, generations, health, operations, output, problems};
+use super::{agents, clusters, environments, generations, health, operations, output, problems, quarantine};
 
 pub(super) use spec::Spec;
 
@@ -58,12 +58,20 @@ pub(super) struct IdempotencyHeader {
         clusters::create::create,
         clusters::show::show,
         clusters::remove::remove,
+        clusters::force_unlock::force_unlock,
         generations::list,
         operations::list::list,
         operations::show::show,
+        operations::cancel::cancel,
+        operations::retry::retry,
         output::show,
         agents::list::list,
-        agents::show::show
+        agents::show::show,
+        agents::change::cordon,
+        agents::change::uncordon,
+        agents::change::drain,
+        agents::forget::forget,
+        quarantine::list
     ),
     components(schemas(ProblemDocument)),
     security(("bearer" = [])),

@@ -33,12 +33,20 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("POST", "/v1/environments/{env}/clusters", Needs::In(Role::Operator)),
     ("GET", "/v1/environments/{env}/clusters/{name}", Needs::In(Role::Viewer)),
     ("DELETE", "/v1/environments/{env}/clusters/{name}", Needs::In(Role::Operator)),
+    ("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", Needs::In(Role::Admin)),
     ("GET", "/v1/environments/{env}/clusters/{name}/generations", Needs::In(Role::Viewer)),
     ("GET", "/v1/operations", Needs::Token),
     ("GET", "/v1/operations/{id}", Needs::In(Role::Viewer)),
+    ("POST", "/v1/operations/{id}/cancel", Needs::In(Role::Operator)),
     ("GET", "/v1/operations/{id}/output", Needs::In(Role::Viewer)),
+    ("POST", "/v1/operations/{id}/retry", Needs::In(Role::Operator)),
     ("GET", "/v1/admin/agents", Needs::AdminEverywhere),
     ("GET", "/v1/admin/agents/{id}", Needs::AdminEverywhere),
+    ("POST", "/v1/admin/agents/{id}/cordon", Needs::AdminEverywhere),
+    ("POST", "/v1/admin/agents/{id}/drain", Needs::AdminEverywhere),
+    ("POST", "/v1/admin/agents/{id}/forget", Needs::AdminEverywhere),
+    ("POST", "/v1/admin/agents/{id}/uncordon", Needs::AdminEverywhere),
+    ("GET", "/v1/admin/quarantine", Needs::AdminEverywhere),
 ];
 
 /// Methods and paths that the router answers, as it says itself.
@@ -94,6 +102,8 @@ async fn try_route(world: &World, operation: &str, token: Option<&str>, method: 
 /// What is answered to those who may.
 fn allowed(method: &str, path: &str) -> StatusCode {
     match (method, path) {
+        // It succeeded.
+        ("POST", "/v1/operations/{id}/cancel" | "/v1/operations/{id}/retry") => StatusCode::CONFLICT,
         ("POST", _) => StatusCode::UNPROCESSABLE_ENTITY,
         ("DELETE", _) => StatusCode::PRECONDITION_FAILED,
         // No such agent exists: whoever may look sees that.

@@ -1,6 +1,6 @@
 //! Agents as admins read them.
 
-use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::domain::agent::{AgentState, VolumeStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,6 +18,8 @@ pub(in super::super) struct AgentView {
     state: &'static str,
     /// Whether it is connected now.
     online: bool,
+    /// True when it is `draining` and holds no run any more: it can go.
+    drained: bool,
     /// Environments whose new clusters it may be given.
     environments: String,
     version: Option<String>,
@@ -74,6 +76,7 @@ impl From<&AgentNow> for AgentView {
             name: agent.name.to_string(),
             state: agent.state.as_str(),
             online: seen.is_some(),
+            drained: agent.state == AgentState::Draining && agent.running.is_empty(),
             environments: agent.environments.to_string(),
             version: facts.map(|f| shown(&f.version)),
             hostname: facts.map(|f| shown(&f.hostname)),
@@ -111,7 +114,7 @@ impl From<&VolumeStatus> for VolumeView {
 
 #[cfg(test)]
 mod tests {
-    use cratekube_common::domain::agent::{Agent, AgentFacts, AgentState, VolumeStatus};
+    use cratekube_common::domain::agent::{Agent, AgentFacts};
     use cratekube_common::domain::environment::EnvironmentPattern;
     use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
     use cratekube_common::domain::run::RkeBinary;

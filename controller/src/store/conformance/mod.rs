@@ -10,6 +10,7 @@
 mod accepting;
 mod agents;
 mod connecting;
+mod ending;
 mod histories;
 pub mod house;
 mod keeping;
@@ -17,6 +18,7 @@ mod leasing;
 mod listing;
 mod output;
 mod removing;
+mod retrying;
 mod settling;
 
 use std::pin::Pin;
@@ -76,6 +78,8 @@ pub fn stories() -> Vec<&'static Story> {
         removing::STORIES,
         leasing::STORIES,
         settling::STORIES,
+        ending::STORIES,
+        retrying::STORIES,
         output::STORIES,
         connecting::STORIES,
         agents::STORIES,

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
-use super::{audit, operations};
+use super::{audit, ending, operations};
 use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
@@ -63,6 +63,9 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
     let Some(cluster) = live_cluster(db, &request.environment, &request.name)? else {
         return Ok(Acceptance::NotFound);
     };
+    if request.retry_of.is_some_and(|(_, id)| id != cluster.id) {
+        return Ok(Acceptance::NotFound);
+    }
     if request.if_revision.is_some_and(|revision| revision != cluster.revision) {
         return Ok(Acceptance::Changed(cluster.revision));
     }
@@ -96,8 +99,10 @@ fn remove(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<
         Some(waiting)
             if nothing_ran && waiting.kind == OperationKind::Provision && waiting.state == OperationState::Queued =>
         {
-            cancel_queued(db, &waiting, request.now)?;
-            remove_at_once(db, request, cluster)
+            ending::end_now(db, &waiting, request.now)?;
+            // The cluster failed by that; it is to be removed all the same.
+            let cluster = live_cluster(db, &request.environment, &request.name)?;
+            cluster.map_or(Ok(Acceptance::NotFound), |cluster| remove_at_once(db, request, &cluster))
         }
         Some(busy) => Ok(Acceptance::Busy(busy.id)),
         None if nothing_ran => remove_at_once(db, request, cluster),
@@ -107,6 +112,8 @@ fn remove(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<
             record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
             let phase = cluster::transition(cluster.phase, ClusterEvent::RemovalAccepted)?;
             put_to_work(db, cluster, phase, Some(operation.id), request.now)?;
+            let sql = "UPDATE clusters SET phase_before = ?2 WHERE id = ?1";
+            db.prepare_cached(sql)?.execute(params![key(cluster.id), cluster.phase.as_str()])?;
             Ok(Acceptance::Accepted(Box::new(operation)))
         }
     }
@@ -128,23 +135,6 @@ fn remove_at_once(db: &Connection, request: &AcceptOperation, cluster: &Live) ->
     let removed = cluster::transition(removing, ClusterEvent::Removed)?;
     put_to_work(db, cluster, removed, None, request.now)?;
     Ok(Acceptance::Accepted(Box::new(operation)))
-}
-
-/// Ends an operation that no agent has begun.
-fn cancel_queued(db: &Connection, waiting: &Operation, now: Timestamp) -> Result<(), Fault> {
-    let cancelled = operation::transition(waiting.state, OperationEvent::CancelRequested)?;
-    db.prepare_cached("UPDATE operations SET state = ?2, ended_at = ?3 WHERE id = ?1")?.execute(params![
-        key(waiting.id),
-        cancelled.as_str(),
-        now.as_millis()
-    ])?;
-    let mut tasks = db.prepare_cached("SELECT id, state FROM tasks WHERE operation = ?1")?;
-    let tasks = tasks.query_map([key(waiting.id)], |row| Ok((row.get::<_, String>(0)?, rows::word(row, 1)?)))?;
-    for (id, state) in tasks.collect::<Result<Vec<(String, TaskState)>, _>>()? {
-        let cancelled = task::transition(state, TaskEvent::Cancelled)?;
-        db.prepare_cached("UPDATE tasks SET state = ?2 WHERE id = ?1")?.execute(params![id, cancelled.as_str()])?;
-    }
-    Ok(())
 }
 
 /// The answer when this request was recorded before.
@@ -229,6 +219,7 @@ fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
     let place = (&request.environment, &request.name, cluster.id);
     Operation {
         reason: request.reason.clone(),
+        retry_of: request.retry_of.map(|(operation, _)| operation),
         ..queued(request.operation, request.kind, place, &request.requested_by, request.now)
     }
 }
@@ -249,6 +240,7 @@ fn queued(
         cluster_id,
         requested_by: requested_by.to_owned(),
         reason: None,
+        retry_of: None,
         created_at: now,
         started_at: None,
         ended_at: None,
@@ -320,8 +312,8 @@ fn record(
 fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault> {
     db.prepare_cached(
         "INSERT INTO operations (id, kind, state, environment, cluster, cluster_id, requested_by, reason, created_at, \
-             started_at, ended_at, warnings, output_bytes) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             started_at, ended_at, warnings, output_bytes, retry_of) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         key(operation.id),
@@ -337,6 +329,7 @@ fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault>
         operation.ended_at.map(Timestamp::as_millis),
         json(&operation.warnings)?,
         int(operation.output_bytes)?,
+        operation.retry_of.map(key),
     ])?;
     Ok(())
 }

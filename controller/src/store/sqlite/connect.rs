@@ -120,7 +120,7 @@ fn find(
 fn adopt(db: &Connection, agent: AgentId, found: &Recorded) -> Result<(), Fault> {
     let started = || attempt::transition(found.state, AttemptEvent::Started);
     let state = if found.started { started()? } else { found.state };
-    let sql = "UPDATE attempts SET state = ?2, agent = ?3 WHERE id = ?1";
+    let sql = "UPDATE attempts SET state = ?2, taken_over = taken_over OR agent <> ?3, agent = ?3 WHERE id = ?1";
     db.prepare_cached(sql)?.execute(params![key(found.id), state.as_str(), key(agent)])?;
     Ok(())
 }

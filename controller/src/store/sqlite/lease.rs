@@ -114,7 +114,7 @@ fn candidates(
     wanted: usize,
 ) -> Result<Vec<Candidate>, Fault> {
     const FREE: &str = "NOT EXISTS (SELECT 1 FROM attempts WHERE cluster_id = tasks.cluster_id \
-         AND state IN ('leased', 'started', 'unknown')) ORDER BY seq LIMIT ?2";
+         AND state IN ('leased', 'started', 'unknown')) AND delay_ms = 0 ORDER BY seq LIMIT ?2";
     let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok(Candidate { seq: row.get(0)?, cluster: rows::word(row, 1)? });
     let mut found = Vec::new();

@@ -14,7 +14,9 @@ mod attempts;
 mod audit;
 mod clusters;
 mod connect;
+mod ending;
 mod enroll;
+mod evidence;
 mod fault;
 mod lease;
 mod migrate;
@@ -22,6 +24,7 @@ mod operations;
 mod output;
 mod page;
 mod readers;
+mod retries;
 mod rows;
 mod settle;
 mod writer;
@@ -31,6 +34,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,7 +44,7 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -49,10 +53,12 @@ use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::files;
 
 use super::{
-    AcceptOperation, AcceptProvision, Acceptance, Applied, AttemptRecord, AuditRecord, CertificateFacts, ClusterFilter,
-    ConnectAgent, EnrollAgent, Enrolled, EnvironmentSummary, HeartbeatFacts, LeaseTasks, LeasedTask, NewJoinToken,
-    OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, Settled, Store, StoreError,
+    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, Applied, AttemptRecord, AuditRecord, CancelOperation,
+    Cancellation, CertificateFacts, ChangeAgent, ClusterFilter, ConnectAgent, EnrollAgent, Enrolled,
+    EnvironmentSummary, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, LeaseTasks, LeasedTask,
+    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, Settled, Store, StoreError,
 };
+use crate::plan::settle::RetryPolicy;
 use output::Output;
 use readers::Readers;
 use writer::Writer;
@@ -147,6 +153,14 @@ impl Store for SqliteStore {
         self.writer.run(move |db| accept::operation(db, &request)).await
     }
 
+    async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError> {
+        self.writer.run(move |db| ending::cancel(db, &request)).await
+    }
+
+    async fn force_unlock(&self, request: ForceUnlock) -> Result<Forced, StoreError> {
+        self.writer.run(move |db| ending::force_unlock(db, &request)).await
+    }
+
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError> {
         self.readers.point(|db| clusters::by_name(db, environment, name))
     }
@@ -186,8 +200,9 @@ impl Store for SqliteStore {
         fence: Fence,
         offset: u64,
         data: Bytes,
+        now: Timestamp,
     ) -> Result<OutputAppended, StoreError> {
-        self.output.append((agent, attempt, fence), offset, data).await
+        self.output.append((agent, attempt, fence), offset, data, now).await
     }
 
     async fn keep_join_token(&self, token: NewJoinToken, audit: AuditEntry) -> Result<(), StoreError> {
@@ -214,6 +229,18 @@ impl Store for SqliteStore {
         let mut page = self.readers.scan(move |db| agents::list(db, &page)).await?;
         page.items.iter_mut().for_each(|agent| self.sightings.overlay(agent));
         Ok(page)
+    }
+
+    async fn change_agent(&self, request: ChangeAgent) -> Result<AgentChanged, StoreError> {
+        let mut changed = self.writer.run(move |db| ending::change_agent(db, &request)).await?;
+        if let AgentChanged::Done(agent) = &mut changed {
+            self.sightings.overlay(agent);
+        }
+        Ok(changed)
+    }
+
+    async fn forget_agent(&self, request: ForgetAgent) -> Result<Forgotten, StoreError> {
+        self.writer.run(move |db| ending::forget_agent(db, &request)).await
     }
 
     async fn kubernetes_versions(&self) -> Result<Vec<String>, StoreError> {
@@ -298,8 +325,26 @@ impl Store for SqliteStore {
         self.writer.run(move |db| attempts::progress(db, agent, attempt, fence, &progress)).await
     }
 
-    async fn settle_attempt(&self, agent: AgentId, report: RunReport, now: Timestamp) -> Result<Settled, StoreError> {
-        self.writer.run(move |db| settle::settle(db, agent, &report, now)).await
+    async fn settle_attempt(
+        &self,
+        agent: AgentId,
+        report: RunReport,
+        retry_policy: RetryPolicy,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        self.writer.run(move |db| settle::settle(db, agent, &report, retry_policy, now)).await
+    }
+
+    async fn delayed_tasks(&self) -> Result<Vec<(TaskId, Duration)>, StoreError> {
+        self.readers.scan(retries::delayed).await
+    }
+
+    async fn release_task(&self, task: TaskId) -> Result<Option<OperationId>, StoreError> {
+        self.writer.run(move |db| retries::release(db, task)).await
+    }
+
+    async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError> {
+        self.readers.scan(move |db| evidence::list(db, &page)).await
     }
 
     async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError> {

@@ -19,11 +19,13 @@ use bytes::Bytes;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
 use cratekube_common::domain::operation::OperationState;
+use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::files;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 use super::attempts::{self, Held};
+use super::evidence;
 use super::fault::Fault;
 use super::readers::Readers;
 use super::rows::{self, int, key};
@@ -65,6 +67,7 @@ struct Piece {
     run: (AgentId, AttemptId, Fence),
     offset: u64,
     data: Bytes,
+    now: Timestamp,
     reply: oneshot::Sender<Result<OutputAppended, StoreError>>,
 }
 
@@ -80,8 +83,14 @@ impl Output {
         run: (AgentId, AttemptId, Fence),
         offset: u64,
         data: Bytes,
+        now: Timestamp,
     ) -> Result<OutputAppended, StoreError> {
-        let Some(held) = self.readers.point(|db| admitted(db, run))? else { return Ok(OutputAppended::Closed) };
+        let Some(held) = self.readers.point(|db| admitted(db, run))? else {
+            if !data.is_empty() {
+                self.writer.run(move |db| evidence::keep_output(db, run, offset, &data, now)).await?;
+            }
+            return Ok(OutputAppended::Closed);
+        };
         if data.is_empty() {
             return Ok(OutputAppended::Stored { stored: held.output_bytes, operation: held.operation });
         }
@@ -89,7 +98,7 @@ impl Output {
         let log = self.log(held.operation);
         let idle = {
             let mut queue = lock(&log.queue);
-            queue.pieces.push(Piece { run, offset, data, reply });
+            queue.pieces.push(Piece { run, offset, data, now, reply });
             !std::mem::replace(&mut queue.busy, true)
         };
         if idle {
@@ -158,7 +167,13 @@ impl Output {
         run: (AgentId, AttemptId, Fence),
         pieces: &[Piece],
     ) -> Result<OutputAppended, StoreError> {
-        let Some(held) = self.readers.point(|db| admitted(db, run))? else { return Ok(OutputAppended::Closed) };
+        let Some(held) = self.readers.point(|db| admitted(db, run))? else {
+            if let [Piece { offset, data, now, .. }, ..] = pieces {
+                let (offset, data, now) = (*offset, data.clone(), *now);
+                self.writer.run_blocking(move |db| evidence::keep_output(db, run, offset, &data, now))?;
+            }
+            return Ok(OutputAppended::Closed);
+        };
         let stored = match self.write(operation, log, &held, pieces) {
             Ok(stored) => stored,
             Err(fault) => {
