@@ -46,6 +46,8 @@ const AGENTS_PORT: u16 = 7443;
 const RESTART: Duration = Duration::from_secs(1);
 /// Runs that an agent executes at once.
 const SLOTS: u32 = 2;
+/// Attempts of one task, at most.
+pub const ATTEMPTS: usize = 3;
 /// The store, without threads.
 pub const INLINE: SqliteOptions = SqliteOptions { execution: Execution::Inline };
 
@@ -63,6 +65,8 @@ pub struct House {
     pub trust: Trust,
     /// What is wrong with the product in this world.
     pub sabotage: Option<Sabotage>,
+    /// Names of the clusters that users look after.
+    pub clusters: Vec<String>,
     dir: TempDir,
     hosts: BTreeMap<String, Host>,
     config: Config,
@@ -94,7 +98,12 @@ impl House {
     ///
     /// # Errors
     /// When it cannot be laid out.
-    pub fn build(seed: u64, bastions: usize, sabotage: Option<Sabotage>) -> anyhow::Result<Rc<Self>> {
+    pub fn build(
+        seed: u64,
+        bastions: usize,
+        clusters: Vec<String>,
+        sabotage: Option<Sabotage>,
+    ) -> anyhow::Result<Rc<Self>> {
         let dir = tempfile::Builder::new().prefix("cratekube-sim-").tempdir_in(memory())?;
         let course = Course::default();
         let model = Arc::new(Model::new(course.clone()));
@@ -117,6 +126,7 @@ impl House {
             course,
             trust,
             sabotage,
+            clusters,
             dir,
             hosts,
             config,
@@ -149,6 +159,12 @@ impl House {
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.ending.get()
+    }
+
+    /// True when no process of a machine runs.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.machines.iter().all(|machine| machine.processes() == 0)
     }
 
     /// Makes a host's wall clock wrong.
@@ -295,6 +311,7 @@ fn controller_config(data: &Path) -> anyhow::Result<Config> {
         "data": {"directory": data, "master_key": "5a".repeat(32)},
         "rest": {"names": [CONTROLLER]},
         "agents": {"names": [CONTROLLER], "lease_ttl": "12s", "heartbeat_interval": "3s"},
+        "operations": {"attempts": ATTEMPTS, "retry_delay": "4s", "retry_delay_max": "20s"},
     }))?)
 }
 

@@ -72,9 +72,12 @@ pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Played, Box<Broken>
     watch_panics();
     let mut chance = Chance::of(seed, "world");
     let (bastions, users) = (1 + chance.below(3), 1 + chance.below(2));
-    let house = House::build(seed, bastions, sabotage)
+    let of_user = |user: usize, clusters| (0..clusters).map(move |n| (user, format!("u{user}-c{n}")));
+    let clusters: Vec<_> = (0..users).flat_map(|user| of_user(user, 1 + chance.below(3))).collect();
+    let names = clusters.iter().map(|(_, name)| name.clone()).collect();
+    let house = House::build(seed, bastions, names, sabotage)
         .map_err(|e| Box::new(Broken { seed, what: vec![format!("no house: {e:#}")], events: Vec::new() }))?;
-    let faults = World::begin(&house, &mut chance, bastions, users).play();
+    let faults = World::begin(&house, &mut chance, bastions, &clusters).play();
     verify::verify(&house);
     if PANICS.with(|panics| panics.replace(0)) > 0 {
         house.model.broken("something panicked".into());
@@ -117,7 +120,8 @@ struct World<'a> {
 }
 
 impl World<'_> {
-    fn begin(house: &Rc<House>, chance: &mut Chance, bastions: usize, users: usize) -> Self {
+    fn begin(house: &Rc<House>, chance: &mut Chance, bastions: usize, clusters: &[(usize, String)]) -> Self {
+        let users = clusters.iter().map(|(user, _)| user + 1).max().unwrap_or(0);
         let mut sim = Builder::new()
             .rng_seed(house.seed)
             .tick_duration(TICK)
@@ -135,10 +139,11 @@ impl World<'_> {
             sim.host(bastion(n), move || Rc::clone(&this).agent(n));
         }
         for n in 0..users {
-            let clusters = (0..1 + chance.below(3)).map(|cluster| format!("u{n}-c{cluster}")).collect();
+            let clusters = clusters.iter().filter(|(user, _)| *user == n).map(|(_, name)| name.clone()).collect();
             let name = format!("user-{n}");
             sim.client(name.clone(), users::user(Rc::clone(house), name, clusters));
         }
+        sim.client("admin", users::admin(Rc::clone(house)));
         let (plan, over) = faults::plan(house.seed, bastions, users);
         Self { house: Rc::clone(house), sim, plan, over, bastions, users, faults: 0 }
     }
@@ -147,7 +152,7 @@ impl World<'_> {
     fn play(mut self) -> usize {
         loop {
             match self.sim.step() {
-                Ok(true) if self.house.is_ending() => break,
+                Ok(true) if self.house.is_ending() && self.house.is_quiet() => break,
                 Ok(_) => {}
                 Err(error) => {
                     self.house.model.broken(format!("a host failed: {error}"));
