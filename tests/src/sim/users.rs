@@ -109,9 +109,10 @@ pub async fn user(house: Rc<House>, name: String, clusters: Vec<String>) -> turm
 pub async fn admin(house: Rc<House>) -> turmoil::Result {
     let chance = Chance::of(house.seed, "admin");
     let mut admin = User { house, name: "admin".to_owned(), token: String::new(), chance, asked: 0 };
+    let (busy, sharp) = (Duration::from_secs(*admin.chance.pick(&[4, 20, 60])), *admin.chance.pick(&[1, 2, 5]));
     while !admin.house.is_ending() {
-        admin.pause((Duration::from_secs(5), Duration::from_secs(60))).await;
-        if admin.chance.one_in(3) {
+        admin.pause((busy / 4, busy)).await;
+        if admin.chance.one_in(sharp) {
             let names = admin.house.clusters.clone();
             let name = admin.chance.pick(&names).clone();
             admin.ask(&Ask::ForceUnlock(name)).await;
