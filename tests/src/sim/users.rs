@@ -10,7 +10,7 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Caller};
 use super::chance::Chance;
 use super::house::House;
 use super::model::is_over;
@@ -97,9 +97,7 @@ impl Ask {
 pub async fn user(house: Rc<House>, name: String, clusters: Vec<String>) -> turmoil::Result {
     let lives = clusters.into_iter().enumerate().map(|(n, cluster)| {
         let chance = Chance::of(house.seed, &format!("{name}/{cluster}"));
-        let user =
-            User { house: Rc::clone(&house), name: format!("{name}-{n}"), token: String::new(), chance, asked: 0 };
-        user.looks_after(cluster)
+        User::new(&house, format!("{name}-{n}"), chance).looks_after(cluster)
     });
     join_all(lives).await;
     Ok(())
@@ -108,7 +106,7 @@ pub async fn user(house: Rc<House>, name: String, clusters: Vec<String>) -> turm
 /// An administrator: cordons and drains agents, gives up runs, and leaves everything open at the end.
 pub async fn admin(house: Rc<House>) -> turmoil::Result {
     let chance = Chance::of(house.seed, "admin");
-    let mut admin = User { house, name: "admin".to_owned(), token: String::new(), chance, asked: 0 };
+    let mut admin = User::new(&house, "admin".to_owned(), chance);
     let (busy, sharp) = (Duration::from_secs(*admin.chance.pick(&[4, 20, 60])), *admin.chance.pick(&[1, 2, 5]));
     while !admin.house.is_ending() {
         admin.pause((busy / 4, busy)).await;
@@ -135,11 +133,17 @@ struct User {
     house: Rc<House>,
     name: String,
     token: String,
+    caller: Caller,
     chance: Chance,
     asked: u32,
 }
 
 impl User {
+    fn new(house: &Rc<House>, name: String, chance: Chance) -> Self {
+        let caller = Caller::new(house.trust.clone());
+        Self { house: Rc::clone(house), name, token: String::new(), caller, chance, asked: 0 }
+    }
+
     /// Builds a cluster and removes it again, until the world is to end.
     async fn looks_after(mut self, cluster: String) {
         self.pause((Duration::ZERO, Duration::from_secs(20))).await;
@@ -241,7 +245,7 @@ impl User {
         if self.token.is_empty() {
             self.token = self.house.token(&self.name);
         }
-        let answer = call.send(&self.house.trust, &self.token).await.ok();
+        let answer = self.caller.send(call, &self.token).await.ok();
         if answer.as_ref().is_some_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
             self.token.clear();
         }

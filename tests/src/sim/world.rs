@@ -17,7 +17,7 @@ use super::machine::What;
 use super::{Sabotage, users, verify};
 
 /// How much time passes in one step.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 /// After everything was put right, every operation ends within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(900);
 /// Events shown of a world that broke.
