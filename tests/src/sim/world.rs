@@ -16,8 +16,9 @@ use super::house::House;
 use super::machine::What;
 use super::{Sabotage, users, verify};
 
-/// How much time passes in one step.
-const TICK: Duration = Duration::from_millis(100);
+/// How much time passes in one step, in milliseconds: small steps tell more moments apart, large ones
+/// let more happen at the same one.
+const TICKS_MS: [u64; 4] = [25, 50, 100, 200];
 /// After everything was put right, every operation ends within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(900);
 /// Events shown of a world that broke.
@@ -117,6 +118,8 @@ struct World<'a> {
     bastions: usize,
     users: usize,
     faults: usize,
+    /// A copy of the controller's database, for sabotage.
+    older: Option<Vec<u8>>,
 }
 
 impl World<'_> {
@@ -124,7 +127,7 @@ impl World<'_> {
         let users = clusters.iter().map(|(user, _)| user + 1).max().unwrap_or(0);
         let mut sim = Builder::new()
             .rng_seed(house.seed)
-            .tick_duration(TICK)
+            .tick_duration(Duration::from_millis(*chance.pick(&TICKS_MS)))
             .simulation_duration(Duration::from_secs(24 * 3600))
             .min_message_latency(Duration::from_millis(1))
             .max_message_latency(chance.between(Duration::from_millis(2), Duration::from_millis(400)))
@@ -145,7 +148,7 @@ impl World<'_> {
         }
         sim.client("admin", users::admin(Rc::clone(house)));
         let (plan, over) = faults::plan(house.seed, bastions, users);
-        Self { house: Rc::clone(house), sim, plan, over, bastions, users, faults: 0 }
+        Self { house: Rc::clone(house), sim, plan, over, bastions, users, faults: 0, older: None }
     }
 
     /// Plays the world to its end; answers how much went wrong.
@@ -215,8 +218,12 @@ impl World<'_> {
     }
 
     fn crash(&mut self, host: &str) {
-        if self.sim.is_host_running(host) {
-            self.sim.crash(host);
+        if !self.sim.is_host_running(host) {
+            return;
+        }
+        self.sim.crash(host);
+        if host == CONTROLLER && self.house.sabotage == Some(Sabotage::ForgetsAccepted) {
+            self.older = self.house.exchange_database(self.older.take());
         }
     }
 
