@@ -8,6 +8,9 @@ use std::fs;
 
 use cratekube_agent::port::{Engine, Event};
 use cratekube_agent::run::process::{self, Awaited};
+use cratekube_agent::volume::fence::{self, Accepted};
+use cratekube_agent::volume::owner::Owner;
+use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{ExitStatus, RunOutcome, RunVerdict};
@@ -274,4 +277,39 @@ fn a_forgotten_run_is_ended_sealed_and_never_told() {
     next.close();
     world.behave("exit 1");
     assert!(matches!(world.play(Provision).outcome, RunOutcome::Failed(_)), "the cluster is free again");
+}
+
+#[test]
+fn hostile_row_55_an_agent_whose_volume_another_one_serves_seals_nothing_any_more() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    let then = world.success(&ca);
+    let (mut agent, _) = at_the_gate(&mut world, &then);
+    // Another host has the same device: our lock on it is not seen there.
+    let other = Owner::begin(&world.volume).unwrap();
+    world.open_gate();
+    let report = agent.report();
+    assert_eq!(failure(&report).class, FailureClass::Volume);
+    assert!(failure(&report).message.contains("served by another agent"), "{report:?}");
+    assert_eq!(report.generation, None);
+    assert!(world.generations().numbers().unwrap().is_empty(), "nothing was sealed beside the other one");
+    let next = world.assignment(Provision);
+    let second = agent.play(next);
+    assert!(refusal(&second).message.contains("not trusted"), "nor is anything started: {second:?}");
+    other.check().unwrap();
+    agent.close();
+}
+
+#[test]
+fn hostile_row_43_what_an_older_fence_left_is_not_sealed_over_what_a_newer_one_did() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    let then = world.success(&ca);
+    let (mut agent, attempt) = at_the_gate(&mut world, &then);
+    let newer = Accepted { fence: Fence(99), attempt: AttemptId(uuid::Uuid::from_u128(99)) };
+    fence::accept(&world.cluster_dir().join("fence"), newer).unwrap();
+    world.open_gate();
+    let report = agent.report();
+    assert_eq!(report.attempt, attempt);
+    assert!(failure(&report).message.contains("is stale"), "{report:?}");
+    assert!(world.generations().numbers().unwrap().is_empty());
+    agent.close();
 }

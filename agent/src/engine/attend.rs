@@ -22,6 +22,7 @@ use super::stop;
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord};
 use crate::run::output::{Followed, Follower};
+use crate::run::supervise::VOLUME_FAILED;
 use crate::volume::VolumeError;
 use crate::volume::layout::ClusterDir;
 
@@ -42,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) lock: Option<File>,
     /// True when the host went down in between.
     pub(crate) host_lost: bool,
+    /// True when its supervisor says that it could not write to the volume.
+    pub(crate) volume_failed: bool,
     /// When it started.
     pub(crate) at: Timestamp,
 }
@@ -111,8 +114,8 @@ async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
     }
     if let Some(mut child) = live.child.take() {
         // It has ended; this only takes it out of the process table.
-        let reaped = core.blocking(move |_| child.wait()).await;
-        drop(reaped);
+        let reaped = core.blocking(move |_| child.wait()).await.and_then(std::convert::identity);
+        live.volume_failed = reaped.is_ok_and(|status| status.code() == Some(i32::from(VOLUME_FAILED)));
     }
     if let Some(exit) = exit_of(core, live).await {
         return Some(exit);

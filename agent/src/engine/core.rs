@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use cratekube_common::domain::agent::VolumeStatus;
@@ -19,6 +20,7 @@ use super::held::Table;
 use super::probe::Probe;
 use crate::port::Event;
 use crate::run::host::Host;
+use crate::volume::VolumeError;
 use crate::volume::identity::Volume;
 
 #[derive(Debug)]
@@ -47,6 +49,18 @@ impl Core {
     /// The volume with an id.
     pub(crate) fn volume(&self, id: VolumeId) -> Option<Arc<Volume>> {
         self.volumes.iter().find(|v| v.id == id).cloned()
+    }
+
+    /// The volume that a path is on.
+    pub(crate) fn volume_at(&self, path: &Path) -> Option<&Arc<Volume>> {
+        self.volumes.iter().find(|v| path.starts_with(&v.root))
+    }
+
+    /// Takes note of an error at a path of a volume.
+    pub(crate) fn heed(&self, path: &Path, error: &VolumeError) {
+        if let Some(volume) = self.volume_at(path) {
+            volume.heed(error);
+        }
     }
 
     /// Tells the link. Nobody listens while the agent ends; the journal knows it all.

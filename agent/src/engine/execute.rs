@@ -4,7 +4,7 @@
 //! Nothing is started before `run.json` is durable. Whatever refuses is told as a report, not started.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,9 @@ async fn start(
     })?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
-            Err(refusal) if refusal.locked => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
             started => return started,
         }
     }
@@ -85,10 +87,15 @@ async fn try_start(
 ) -> Result<Live, Box<Refusal>> {
     let (volume, assignment, wishes) = (volume.clone(), assignment.clone(), wishes.clone());
     let started = core.blocking(move |core| {
-        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare()?;
+        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare();
+        let prepared = prepared.inspect_err(|refusal| {
+            if let Some(error) = &refusal.error {
+                volume.heed(error);
+            }
+        })?;
         core.held.journaled(assignment.attempt, &prepared.journal);
         if *wishes.borrow() != Wish::GoOn {
-            return Err(Box::new(Refusal { failure: before_start(), journal: Some(prepared.journal), locked: false }));
+            return Err(Box::new(Refusal { journal: Some(prepared.journal), ..*Refusal::of(before_start()) }));
         }
         prepared.start(core)
     });
@@ -110,19 +117,19 @@ fn before_start() -> Failure {
 struct Refusal {
     failure: Failure,
     journal: Option<Journal>,
-    locked: bool,
+    /// What was wrong with the volume.
+    error: Option<VolumeError>,
 }
 
 impl Refusal {
     fn of(failure: Failure) -> Box<Self> {
-        Box::new(Self { failure, journal: None, locked: false })
+        Box::new(Self { failure, journal: None, error: None })
     }
 }
 
 impl From<VolumeError> for Box<Refusal> {
     fn from(error: VolumeError) -> Self {
-        let locked = matches!(error, VolumeError::Locked { .. });
-        Box::new(Refusal { failure: error.to_failure(), journal: None, locked })
+        Box::new(Refusal { failure: error.to_failure(), journal: None, error: Some(error) })
     }
 }
 
@@ -170,6 +177,7 @@ struct Prepared {
 
 impl Preparation<'_> {
     fn prepare(&self) -> Result<Prepared, Box<Refusal>> {
+        self.volume.check()?;
         let (cluster, file) = self.volume.layout.claim(&self.cluster_file())?;
         let journal = Journal::at(cluster.run(self.assignment.attempt));
         self.volume.layout.check(journal.dir())?;
@@ -196,7 +204,7 @@ impl Preparation<'_> {
             GateError::Volume(error) => error.into(),
         })?;
         fence::accept(&cluster.fence(), offered)?;
-        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         let cwd = self.lay_ground(cluster, journal, pass.ground)?;
         let record = self.record(cluster, journal, &cwd, pass);
         journal.write_run(&record)?;
@@ -259,7 +267,7 @@ impl Preparation<'_> {
             // On a copy: `rke remove` deletes the state whether or not every host was reached.
             TaskKind::Remove => finish::scratch(journal),
         };
-        files::make_dir(&cwd).map_err(VolumeError::io("make", &cwd))?;
+        files::make_child(&cwd).map_err(VolumeError::io("make", &cwd))?;
         match ground {
             Ground::Fresh => put_aside(&working, &journal.dir().join("aside"))?,
             Ground::Working if cwd != working => {
@@ -329,9 +337,9 @@ impl From<VolumeError> for GateError {
 
 /// Moves what a failed first run left out of the way, where it can be found.
 fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
-    files::make_dir(aside).map_err(VolumeError::io("make", aside))?;
+    files::make_child(aside).map_err(VolumeError::io("make", aside))?;
     for name in [STATE, KUBECONFIG] {
-        match fs::rename(working.join(name), aside.join(name)) {
+        match files::rename(&working.join(name), &aside.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(VolumeError::io("put aside", &working.join(name))(error));
             }
@@ -343,9 +351,7 @@ fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
 
 /// Whole for `rke`, but not durable: it is written anew for every run, and sealed after it.
 fn write_description(dir: &Path, text: &str) -> io::Result<()> {
-    let aside = dir.join(".cluster.yml.new");
-    files::create_private(&aside)?.write_all(text.as_bytes())?;
-    fs::rename(&aside, dir.join(CLUSTER_YML))
+    files::replace(&dir.join(CLUSTER_YML), text.as_bytes())
 }
 
 impl Prepared {
@@ -354,13 +360,23 @@ impl Prepared {
         match core.host.start_supervisor(journal.dir(), &lock) {
             Ok(Supervisor { process: supervisor, child }) => {
                 let at = core.clock.now();
-                Ok(Live { journal, record, cluster, supervisor, child, lock: Some(lock), host_lost: false, at })
+                Ok(Live {
+                    journal,
+                    record,
+                    cluster,
+                    supervisor,
+                    child,
+                    lock: Some(lock),
+                    host_lost: false,
+                    volume_failed: false,
+                    at,
+                })
             }
             Err(error) => {
                 let message = format!("the supervisor cannot be started: {error}");
                 let failure =
                     internal(message, true, "Look at the agent's host: is the agent's executable still there?");
-                Err(Box::new(Refusal { failure, journal: Some(journal), locked: false }))
+                Err(Box::new(Refusal { journal: Some(journal), ..*Refusal::of(failure) }))
             }
         }
     }

@@ -4,12 +4,11 @@
 //! said of it. Each step can be repeated after a crash: the seal is found again by its attempt, the
 //! verdict is computed from what is on the volume.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{RunOutcome, RunReport};
@@ -25,7 +24,8 @@ use super::core::{Core, internal};
 use super::held::Told;
 use crate::port::Event;
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
-use crate::volume::generations::{Generations, SEALED, STATE, Seal};
+use crate::volume::fence::{self, Accepted};
+use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
 use crate::volume::layout::{ClusterDir, directories};
 use crate::volume::{VolumeError, digest, reserve};
 
@@ -113,11 +113,12 @@ fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     let sealed = seal_run(core, &live.cluster, &live.record).or_else(|error| {
         // There is space kept back for exactly this.
         if error.is_full() && reserve::give_up(&live.record.command.reserve) {
-            return seal_run(core, &live.cluster, &live.record);
+            return seal_anew(core, &live.cluster, &live.record);
         }
         Err(error)
     });
     if let Err(error) = &sealed {
+        core.heed(live.cluster.path(), error);
         tracing::error!(attempt = %live.record.attempt, %error, "the state cannot be sealed");
         let working = live.cluster.working();
         let noted = digest::files(&working, &SEALED)
@@ -130,7 +131,18 @@ fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     sealed
 }
 
+/// Seals after sealing has failed: nothing of what was written before is relied upon.
+fn seal_anew(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    let working = cluster.working();
+    generations::write_again(&working).map_err(VolumeError::io("write anew", &working))?;
+    seal_run(core, cluster, record)
+}
+
 fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
+    // A newer attempt has taken over: what this one left is not to become the newest.
+    let ours = Accepted { fence: record.fence, attempt: record.attempt };
+    fence::check(fence::read(&cluster.fence())?, ours)?;
     let file = cluster.read_record()?;
     let on_record = file.as_ref().and_then(|f| f.ca_sha256.clone());
     let seal = Seal {
@@ -158,7 +170,7 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
     let working = cluster.working();
     let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
     if found == left {
-        seal_run(core, cluster, &record)?;
+        seal_anew(core, cluster, &record)?;
         journal.clear_unsealed()?;
     }
     Ok(())
@@ -174,6 +186,10 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, Volu
     }
     let outcome = match (outcome, sealed) {
         (RunOutcome::Succeeded, Err(error)) => RunOutcome::Failed(error.to_failure()),
+        (RunOutcome::Failed(failure), Err(error)) if explains(error, &failure) => {
+            warnings.push(format!("the run ended with: {}", failure.message));
+            RunOutcome::Failed(error.to_failure())
+        }
         (outcome, Err(error)) => {
             warnings.push(format!("the state was not sealed: {error}"));
             outcome
@@ -191,6 +207,16 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, Volu
         rke: Some(record.rke.clone()),
         warnings,
         output_bytes: ended.output_bytes,
+    }
+}
+
+/// Whether the volume is why a run failed, whatever else was seen of it.
+fn explains(error: &VolumeError, failure: &Failure) -> bool {
+    match failure.class {
+        // An alarm stays one.
+        FailureClass::State | FailureClass::Cancelled => false,
+        FailureClass::Interrupted => error.is_broken() || error.is_full(),
+        _ => error.is_broken(),
     }
 }
 
@@ -215,7 +241,21 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         ca_before: live.record.ca_before.as_deref(),
         stopped: stopped(live, ended.exit.as_ref()),
     });
-    (judgement.outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+    let outcome = judgement.outcome.map_err(|failure| match failure.class {
+        FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
+        _ => failure,
+    });
+    (outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+}
+
+fn unwritten() -> Failure {
+    Failure {
+        class: FailureClass::Volume,
+        message: "the state volume failed while rke was supervised; how far rke came is not known".into(),
+        line: None,
+        retryable: true,
+        remedy: "Free space on the volume, or check it: the host's kernel log says what failed. Then retry: rke goes on from what is there, once the state was found to be whole.".into(),
+    }
 }
 
 fn not_started(error: &str) -> Failure {
@@ -250,27 +290,25 @@ fn clear_away(core: &Core, live: &Live, sealed: Option<&Manifest>) -> Result<(),
     let path = live.cluster.removed();
     files::write_atomic(&path, removed.to_string().as_bytes()).map_err(VolumeError::io("write", &path))?;
     let working = live.cluster.working();
-    match fs::remove_dir_all(&working) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VolumeError::io("remove", &working)(error)),
-        _ => Ok(()),
-    }
+    files::remove_tree(&working).map_err(VolumeError::io("remove", &working))
 }
 
 /// Writes the result; when there is no space, the reserve is given up for it. A result that cannot be
 /// written is told all the same: what is lost is only that a restart knows it.
 pub(crate) fn write_result(core: &Core, journal: &Journal, report: &RunReport) {
     // The copy that a removal ran on has the cluster's keys.
-    let _often_not_there = fs::remove_dir_all(scratch(journal));
+    let _often_not_there = files::remove_tree(&scratch(journal));
     let write = || {
-        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        core.volume_at(journal.dir()).map_or(Ok(()), |volume| volume.check())?;
+        files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         journal.write_result(report)
     };
     let written = write().or_else(|error| {
-        let mut reserves = core.volumes.iter().filter(|v| journal.dir().starts_with(&v.root));
-        let given_up = error.is_full() && reserves.any(|v| reserve::give_up(&reserve::path(&v.root)));
-        if given_up { write() } else { Err(error) }
+        let volume = core.volume_at(journal.dir()).filter(|_| error.is_full());
+        if volume.is_some_and(|v| reserve::give_up(&reserve::path(&v.root))) { write() } else { Err(error) }
     });
     if let Err(error) = written {
+        core.heed(journal.dir(), &error);
         tracing::error!(attempt = %report.attempt, %error, "cannot write the result of a run");
     }
 }
@@ -281,7 +319,7 @@ fn tidy(core: &Core, cluster: &ClusterDir) {
     if let Err(error) = pruned.and_then(|()| prune_runs(cluster, core.settings.keep_runs)) {
         tracing::warn!(cluster = %cluster.path().display(), %error, "cannot clear away what is old");
     }
-    for volume in core.volumes.iter().filter(|v| cluster.path().starts_with(&v.root)) {
+    if let Some(volume) = core.volume_at(cluster.path()).filter(|volume| volume.check().is_ok()) {
         reserve::take(&volume.root);
     }
 }
@@ -295,7 +333,7 @@ fn prune_runs(cluster: &ClusterDir, keep: usize) -> Result<(), VolumeError> {
         (journal.has(Mark::Recorded) || journal.has(Mark::Forgotten)) && !journal.is_unsealed()
     };
     for dir in runs.into_iter().take(excess).filter(settled) {
-        fs::remove_dir_all(&dir).map_err(VolumeError::io("prune", &dir))?;
+        files::remove_tree(&dir).map_err(VolumeError::io("prune", &dir))?;
     }
     Ok(())
 }

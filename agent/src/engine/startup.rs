@@ -5,8 +5,6 @@
 //! is cleared away.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +12,7 @@ use std::time::Duration;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{ClusterId, VolumeId};
 use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::runtime::files;
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
@@ -127,11 +126,8 @@ fn clear_stillborn(journal: &Journal) {
     let kept = ["aside", "supervisor.json", "output.log", "exit.json", "forgotten"];
     let keeps = kept.iter().any(|name| journal.dir().join(name).symlink_metadata().is_ok());
     let gone = if keeps { finish::scratch(journal) } else { journal.dir().to_owned() };
-    match fs::remove_dir_all(&gone) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(path = %gone.display(), %error, "cannot clear away what was prepared for a run");
-        }
-        _ => {}
+    if let Err(error) = files::remove_tree(&gone) {
+        tracing::error!(path = %gone.display(), %error, "cannot clear away what was prepared for a run");
     }
 }
 
@@ -229,7 +225,8 @@ async fn take_step(core: Arc<Core>, mut found: Found, wishes: watch::Receiver<Wi
     let at = supervisor.as_ref().and_then(|s| s.started_at).unwrap_or(record.created_at);
     let supervisor = supervisor.filter(|_| found.step == Step::Adopt).map(|s| s.supervisor);
     let (journal, cluster) = (found.journal, found.cluster);
-    let live = Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, at };
+    let live =
+        Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, volume_failed: false, at };
     attend::attend(core, live, wishes).await;
 }
 

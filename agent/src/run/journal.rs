@@ -17,7 +17,6 @@
 //! them: the spec is not recorded, `cluster.yml` is where it belongs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -205,11 +204,9 @@ impl Journal {
     /// # Errors
     /// From the filesystem.
     pub fn write_supervisor(&self, record: &SupervisorRecord) -> Result<(), VolumeError> {
-        let (path, aside) = (self.dir.join("supervisor.json"), self.dir.join(".supervisor.json.new"));
-        let written = serde_json::to_vec(record).map_err(io::Error::from).and_then(|content| {
-            io::Write::write_all(&mut files::create_private(&aside)?, &content)?;
-            fs::rename(&aside, &path)
-        });
+        let path = self.dir.join("supervisor.json");
+        let written =
+            serde_json::to_vec(record).map_err(io::Error::from).and_then(|content| files::replace(&path, &content));
         written.map_err(VolumeError::io("write", &path))
     }
 
@@ -273,7 +270,7 @@ impl Journal {
     /// From the filesystem.
     pub fn clear_unsealed(&self) -> Result<(), VolumeError> {
         let path = self.dir.join("unsealed.json");
-        match fs::remove_file(&path) {
+        match files::remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VolumeError::io("remove", &path)(error)),
             _ => Ok(()),
         }

@@ -7,6 +7,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
+
+use cratekube_common::runtime::fault::{self, Step};
+use cratekube_common::runtime::files;
 
 /// Most bytes kept of the end.
 const TAIL: u64 = 1 << 20;
@@ -15,6 +19,7 @@ const TAIL: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct OutputLog {
     file: File,
+    path: PathBuf,
     head_left: u64,
     tail_limit: usize,
     tail: VecDeque<u8>,
@@ -34,17 +39,17 @@ pub struct Kept {
 impl OutputLog {
     /// Writes to a file that is empty; keeps at most about `cap` bytes.
     #[must_use]
-    pub fn new(file: File, cap: u64) -> Self {
+    pub fn new(file: File, path: PathBuf, cap: u64) -> Self {
         let tail = TAIL.min(cap / 2);
         let tail_limit = usize::try_from(tail).unwrap_or(usize::MAX);
-        Self { file, head_left: cap - tail, tail_limit, tail: VecDeque::new(), written: 0, dropped: 0 }
+        Self { file, path, head_left: cap - tail, tail_limit, tail: VecDeque::new(), written: 0, dropped: 0 }
     }
 
     /// Takes the next bytes.
     pub fn append(&mut self, mut chunk: &[u8]) {
         while self.head_left > 0 && !chunk.is_empty() {
             let room = usize::try_from(self.head_left).unwrap_or(usize::MAX).min(chunk.len());
-            match self.file.write(&chunk[..room]) {
+            match fault::step(Step::Write(&chunk[..room]), &self.path).and_then(|()| self.file.write(&chunk[..room])) {
                 Ok(0) => self.head_left = 0,
                 Ok(written) => {
                     self.head_left -= written as u64;
@@ -76,7 +81,7 @@ impl OutputLog {
         };
         let (front, back) = self.tail.as_slices();
         for part in [&mark, front, back] {
-            match self.file.write_all(part) {
+            match fault::write_all(&self.file, &self.path, part) {
                 Ok(()) => self.written += part.len() as u64,
                 Err(_) => {
                     self.dropped += self.tail.len() as u64;
@@ -93,7 +98,7 @@ impl OutputLog {
     /// # Errors
     /// From the filesystem.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        files::sync(&self.file, &self.path)
     }
 }
 
@@ -105,7 +110,7 @@ mod tests {
     fn write(cap: u64, chunks: &[Vec<u8>]) -> (Vec<u8>, Kept) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("output.log");
-        let mut log = OutputLog::new(File::create(&path).unwrap(), cap);
+        let mut log = OutputLog::new(File::create(&path).unwrap(), path.clone(), cap);
         for chunk in chunks {
             log.append(chunk);
         }
@@ -127,7 +132,7 @@ mod tests {
     #[test]
     fn hostile_row_57_a_full_disk_never_stops_the_reader() {
         let Ok(full) = File::options().write(true).open("/dev/full") else { return };
-        let mut log = OutputLog::new(full, 1 << 30);
+        let mut log = OutputLog::new(full, "/dev/full".into(), 1 << 30);
         for _ in 0..100 {
             log.append(&[b'x'; 65_536]);
         }

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use cratekube_common::runtime::fault;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -118,6 +119,7 @@ pub fn start_supervisor(exe: Option<&Path>, run_dir: &Path, lock: &File) -> io::
         .current_dir("/")
         .env_clear()
         .env("PATH", PATH)
+        .envs(fault::handed_on())
         .stdin(Stdio::from(lock.try_clone()?))
         .stdout(nowhere())
         .stderr(nowhere())

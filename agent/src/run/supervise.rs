@@ -19,6 +19,7 @@ use std::time::Duration;
 use cratekube_common::domain::run::ExitStatus;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::{self, Clock};
+use cratekube_common::runtime::fault::{self, Step};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{
@@ -35,6 +36,9 @@ const BUFFER: usize = 256 * 1024;
 /// How long output is waited for that someone else may still write after `rke` has ended.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How a supervisor ends that could not write to the volume: nothing else tells it to who comes after it.
+pub(crate) const VOLUME_FAILED: u8 = 74;
+
 /// Why there was nothing to supervise.
 #[derive(Debug, thiserror::Error)]
 enum SuperviseError {
@@ -46,8 +50,19 @@ enum SuperviseError {
     Over(PathBuf),
     #[error("the cluster's lock is held by another run")]
     Locked,
+    #[error("cannot open output.log: {0}")]
+    Output(io::Error),
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
+}
+
+impl SuperviseError {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Journal(_) | Self::Output(_) => ExitCode::from(VOLUME_FAILED),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Does what `supervise <run-dir>` on the command line says.
@@ -68,7 +83,7 @@ pub fn supervise(run_dir: &Path) -> ExitCode {
         Err(error) => {
             // There may be no one to read it; the journal says what matters.
             let _nobody_reads = io::Write::write_fmt(&mut io::stderr(), format_args!("supervise: {error}\n"));
-            ExitCode::FAILURE
+            error.code()
         }
     }
 }
@@ -104,10 +119,9 @@ impl Supervision {
             rke: None,
             started_at: None,
         };
-        self.journal.write_supervisor(&record)?;
-        let output = OpenOptions::new().append(true).create(true).mode(0o600).open(self.journal.output());
-        let output = output.map_err(|e| SuperviseError::Io("open output.log", e))?;
-        let log = OutputLog::new(output, self.command.output_cap);
+        self.with_reserve(|journal| journal.write_supervisor(&record))?;
+        let output = open_output(&self.journal.output()).map_err(SuperviseError::Output)?;
+        let log = OutputLog::new(output, self.journal.output(), self.command.output_cap);
         let started_at = self.clock.now();
         let (child, pipe) = match self.start() {
             Ok(started) => started,
@@ -138,14 +152,22 @@ impl Supervision {
         Ok((child, reader))
     }
 
-    /// The exit is what everything depends on: when there is no space for it, there is a reserve.
     fn write_exit(&self, exit: &ExitRecord) -> Result<(), SuperviseError> {
-        if self.journal.write_exit(exit).is_ok() {
-            return Ok(());
-        }
-        reserve::give_up(&self.command.reserve);
-        Ok(self.journal.write_exit(exit)?)
+        self.with_reserve(|journal| journal.write_exit(exit))
     }
+
+    /// Writes what everything depends on: when there is no space for it, there is a reserve.
+    fn with_reserve(&self, write: impl Fn(&Journal) -> Result<(), VolumeError>) -> Result<(), SuperviseError> {
+        match write(&self.journal) {
+            Err(error) if error.is_full() && reserve::give_up(&self.command.reserve) => Ok(write(&self.journal)?),
+            written => Ok(written?),
+        }
+    }
+}
+
+fn open_output(path: &Path) -> io::Result<File> {
+    fault::step(Step::Create, path)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Takes over the lock that came as standard input; takes it anew when it did not.

@@ -2,11 +2,13 @@
 //!
 //! Sealing copies the files aside, hashing what is copied, makes every file, the manifest and the
 //! directory durable, and only then gives it its number by a rename. So a generation is there whole
-//! or not at all, and one is never changed. What was left aside by a crash is thrown away.
+//! or not at all, and one is never changed. What was left aside by a crash is thrown away. `rke` makes
+//! nothing durable: sealing does that for the files that it copies, so that `working/` is what was
+//! sealed also after a power loss.
 //!
 //! Sealing is idempotent per attempt: a seal that is repeated after a crash finds its generation.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ use cratekube_common::domain::generation::{Manifest, SealedFile};
 use cratekube_common::domain::id::{AttemptId, ClusterId, OperationId};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::rke::state;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::{fault, files};
 
 use super::VolumeError;
 use super::digest;
@@ -144,26 +146,24 @@ impl Generations {
         if let Some(sealed) = newest.filter(|m| m.attempt == seal.attempt) {
             return Ok(sealed);
         }
-        files::make_dir(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
+        files::make_child(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
         self.clear_leftovers()?;
         let aside = self.dir.join(format!("{number:06}.tmp-{}", seal.attempt));
         self.seal_aside(from, &aside, number, seal).inspect_err(|_| {
-            let _best_effort = fs::remove_dir_all(&aside);
+            let _best_effort = files::remove_tree(&aside);
         })
     }
 
     fn seal_aside(&self, from: &Path, aside: &Path, number: u64, seal: &Seal<'_>) -> Result<Manifest, VolumeError> {
         let sealing = || VolumeError::io("seal into", aside);
-        files::make_dir(aside).map_err(sealing())?;
+        files::make_child(aside).map_err(sealing())?;
         let copied = copy_files(from, aside).map_err(sealing())?;
+        make_durable(from, &copied).map_err(sealing())?;
         let manifest = describe(aside, number, seal, copied).map_err(sealing())?;
         let content = serde_json::to_vec_pretty(&manifest).map_err(|e| sealing()(e.into()))?;
-        let written = files::create_private(&aside.join(MANIFEST)).and_then(|mut file| {
-            io::Write::write_all(&mut file, &content)?;
-            file.sync_all()
-        });
+        let written = files::write_new(&aside.join(MANIFEST), &content);
         written.and_then(|()| files::sync_dir(aside)).map_err(sealing())?;
-        fs::rename(aside, self.path(number)).and_then(|()| files::sync_dir(&self.dir)).map_err(sealing())?;
+        files::rename(aside, &self.path(number)).and_then(|()| files::sync_dir(&self.dir)).map_err(sealing())?;
         Ok(manifest)
     }
 
@@ -174,7 +174,7 @@ impl Generations {
     pub fn clear_leftovers(&self) -> Result<(), VolumeError> {
         for path in directories(&self.dir)? {
             if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".tmp-")) {
-                fs::remove_dir_all(&path).map_err(VolumeError::io("clear away", &path))?;
+                files::remove_tree(&path).map_err(VolumeError::io("clear away", &path))?;
             }
         }
         Ok(())
@@ -191,8 +191,8 @@ impl Generations {
         for number in numbers.into_iter().take(excess).filter(|n| Some(*n) != good) {
             // Out of the numbers first, so that no generation is ever seen half deleted.
             let aside = self.dir.join(format!("{number:06}.tmp-pruned"));
-            let pruned = fs::rename(self.path(number), &aside).and_then(|()| fs::remove_dir_all(&aside));
-            pruned.map_err(VolumeError::io("prune", &aside))?;
+            let renamed = files::rename(&self.path(number), &aside).and_then(|()| files::sync_dir(&self.dir));
+            renamed.and_then(|()| files::remove_tree(&aside)).map_err(VolumeError::io("prune", &aside))?;
         }
         Ok(())
     }
@@ -223,16 +223,40 @@ fn number_of(path: &Path) -> Option<u64> {
 pub fn copy_files(from: &Path, to: &Path) -> io::Result<Vec<SealedFile>> {
     let mut copied = Vec::with_capacity(SEALED.len());
     for name in SEALED {
-        let mut source = match File::open(from.join(name)) {
+        let source = match File::open(from.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
-        let mut target = files::create_private(&to.join(name))?;
-        let (bytes, sha256) = digest::copy(&mut source, &mut target)?;
-        target.sync_all()?;
+        let path = to.join(name);
+        let target = files::create_private(&path)?;
+        let (bytes, sha256) = digest::copy(source, |bytes| fault::write_all(&target, &path, bytes))?;
+        files::sync(&target, &path)?;
         copied.push(SealedFile { name: name.to_owned(), bytes, sha256 });
     }
     Ok(copied)
+}
+
+fn make_durable(dir: &Path, copied: &[SealedFile]) -> io::Result<()> {
+    for file in copied {
+        let path = dir.join(&file.name);
+        files::sync(&File::open(&path)?, &path)?;
+    }
+    files::sync_dir(dir)
+}
+
+/// Writes the state files anew where they are. After an error in making them durable the kernel may have
+/// dropped what it still shows; what is written and synced now is really there.
+///
+/// # Errors
+/// From the filesystem.
+pub fn write_again(dir: &Path) -> io::Result<()> {
+    for name in SEALED {
+        let path = dir.join(name);
+        if let Some(content) = files::read_optional(&path)? {
+            files::write_atomic(&path, &content)?;
+        }
+    }
+    Ok(())
 }
 
 fn describe(aside: &Path, number: u64, seal: &Seal<'_>, files: Vec<SealedFile>) -> io::Result<Manifest> {
@@ -290,6 +314,7 @@ fn short(sha256: &str) -> &str {
 mod tests {
     use super::*;
     use crate::fixtures;
+    use std::fs;
     use uuid::Uuid;
 
     fn seal(attempt: u128, ca: Option<&str>) -> Seal<'_> {

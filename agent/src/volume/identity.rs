@@ -1,16 +1,18 @@
 //! Which volume this is, and that we alone serve it.
 //!
 //! `volume.json` says which; an exclusive `flock` on `volume.lock`, held for life, says that no other
-//! agent serves it from this or any host that shares the filesystem. A directory without
+//! agent serves it from this or any host that shares the filesystem; [`super::owner`] says so for hosts that
+//! share only the device. A directory without
 //! `volume.json` is a wrong or empty mount: nothing is ever created there unless someone asks for
 //! [`init`].
 //!
 //! Not here: telling a clone from its original. The device is recorded for that.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use cratekube_common::domain::agent::VolumeStatus;
 use cratekube_common::domain::id::VolumeId;
@@ -22,6 +24,7 @@ use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
+use super::owner::Owner;
 use super::{VolumeError, reserve};
 
 /// The newest format that this release reads and writes.
@@ -92,6 +95,10 @@ pub struct Volume {
     pub root: PathBuf,
     /// Where things are on it.
     pub layout: Layout,
+    /// Our turn at it.
+    owner: Owner,
+    /// Why nothing more is written to it.
+    distrusted: OnceLock<String>,
     _lock: File,
 }
 
@@ -138,8 +145,9 @@ pub fn open(root: &Path, require_mount: bool) -> Result<Volume, VolumeRefusal> {
     let lock = lock(root)?;
     files::make_dir(&root.join("clusters")).map_err(VolumeError::io("make clusters/ in", root))?;
     let layout = Layout::open(root)?;
+    let owner = Owner::begin(root)?;
     reserve::take(root);
-    Ok(Volume { id: file.id, root: root.to_owned(), layout, _lock: lock })
+    Ok(Volume { id: file.id, root: root.to_owned(), layout, owner, distrusted: OnceLock::new(), _lock: lock })
 }
 
 /// Reads `volume.json`; none when there is none.
@@ -154,8 +162,7 @@ pub fn read(root: &Path) -> Result<Option<VolumeFile>, VolumeError> {
 
 fn lock(root: &Path) -> Result<File, VolumeRefusal> {
     let path = root.join("volume.lock");
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let lock = match opened {
+    let lock = match files::open_lock(&path) {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
             return Err(VolumeRefusal::ReadOnly(root.to_owned()));
         }
@@ -190,6 +197,25 @@ impl Volume {
         Ok(vfs.f_bavail.saturating_mul(vfs.f_frsize))
     }
 
+    /// Takes note of an error. One that means that writes may be lost ends all writing, until the agent is
+    /// started anew: asking the kernel again proves nothing.
+    pub fn heed(&self, error: &VolumeError) {
+        if error.is_broken() && self.distrusted.set(error.to_string()).is_ok() {
+            tracing::error!(volume = %self.id, root = %self.root.display(), %error, "a state volume is not trusted any more; nothing is started on it");
+        }
+    }
+
+    /// Refuses when the volume is gone, or is not trusted.
+    ///
+    /// # Errors
+    /// [`VolumeError::Distrusted`], [`VolumeError::Gone`], [`VolumeError::Displaced`].
+    pub fn check(&self) -> Result<(), VolumeError> {
+        match self.distrusted.get() {
+            Some(fault) => Err(VolumeError::Distrusted { root: self.root.clone(), fault: fault.clone() }),
+            None => self.layout.check_here().and_then(|()| self.owner.check()),
+        }
+    }
+
     /// The volume as it is now.
     #[must_use]
     pub fn status(&self) -> VolumeStatus {
@@ -208,7 +234,7 @@ impl Volume {
         } else if vfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
             Some(format!("{} is mounted read-only", self.root.display()))
         } else {
-            None
+            self.check().err().map(|error| error.to_string())
         };
         Ok((vfs.f_bavail.saturating_mul(vfs.f_frsize), vfs.f_blocks.saturating_mul(vfs.f_frsize), fault))
     }

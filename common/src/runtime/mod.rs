@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod blocking;
 pub mod clock;
+pub mod fault;
 pub mod files;
 pub mod lifecycle;
 pub mod mint;

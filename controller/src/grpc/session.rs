@@ -66,7 +66,7 @@ async fn converse(
     let connected = state.dispatch.connect(&caller.agent, greeting).await.map_err(|e| store_status(&e))?;
     let session = connected.session;
     let ended = serve(state, caller, inbound, outbound, connected).await;
-    state.dispatch.disconnect(caller.agent.id, session);
+    state.dispatch.disconnect(caller.agent.id, session).await;
     ended
 }
 

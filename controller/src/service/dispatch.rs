@@ -151,9 +151,12 @@ impl Dispatch {
     }
 
     /// A session is over.
-    pub fn disconnect(&self, agent: AgentId, session: SessionId) {
-        self.presence.leave(agent, session);
+    pub async fn disconnect(&self, agent: AgentId, session: SessionId) {
+        let was_current = self.presence.leave(agent, session);
         self.lines.close(agent, session);
+        if was_current && let Err(error) = self.store.note_disconnect(agent).await {
+            tracing::warn!(%agent, %error, "cannot note that an agent left");
+        }
     }
 
     /// The agent can take so many assignments now.
