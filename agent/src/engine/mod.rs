@@ -6,6 +6,7 @@
 //! - `finish`: seals what it left, judges, writes the result.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
+//! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
 //!
 //! The disk is the truth: each step is journaled before the next, so that the agent may end at any
@@ -16,6 +17,7 @@ mod core;
 mod execute;
 mod finish;
 mod held;
+mod predecessor;
 mod probe;
 pub mod settings;
 mod startup;
