@@ -1,6 +1,7 @@
 //! The state volume: what is on it and what may be done with it.
 //!
 //! - [`identity`]: is this the volume, and is it served by us alone?
+//! - [`origin`]: is it the volume itself, or a copy of it?
 //! - [`layout`]: where everything of one cluster is, and that no symlink leads elsewhere.
 //! - [`owner`]: whose turn it is to serve it.
 //! - [`fence`]: the highest fence ever accepted.
@@ -16,6 +17,7 @@ pub mod gate;
 pub mod generations;
 pub mod identity;
 pub mod layout;
+pub mod origin;
 pub mod owner;
 pub mod reserve;
 

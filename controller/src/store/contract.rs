@@ -111,6 +111,8 @@ pub struct AcceptOperation {
     pub requested_by: String,
     /// Why.
     pub reason: Option<String>,
+    /// The generation to recover state from, when one is named.
+    pub generation: Option<u64>,
     /// The operation that this one repeats; then only if its cluster is still there.
     pub retry_of: Option<(OperationId, ClusterId)>,
     /// Against double requests.

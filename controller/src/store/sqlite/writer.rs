@@ -4,13 +4,16 @@
 //! alone, by its savepoint; when the commit fails nobody is told that something was stored. After the
 //! disk itself failed the writer stops: what the page cache holds then is not to be trusted.
 //!
-//! Before each commit the events in it get their time, and after it those who watch are told.
+//! Before each commit the events in it get their time, and after it those who watch are told. Tests end
+//! the process on either side of a commit: `store.commit.before` and `store.commit.after`, the latter
+//! before anybody is answered.
 //!
 //! Two ways to execute: on an OS thread of its own, or on the caller (deterministic simulation).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::fault;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -263,7 +266,10 @@ fn transact(db: &Connection, teller: &Teller, jobs: &mut [Box<dyn Job>]) -> Resu
         step("RELEASE job")?;
     }
     let happened = events::stamp(db, teller.clock.now())?;
-    step("COMMIT").map(|_| happened)
+    fault::point("store.commit.before");
+    step("COMMIT")?;
+    fault::point("store.commit.after");
+    Ok(happened)
 }
 
 /// A full disk or a failed read within a job may make SQLite end the whole transaction.
