@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::pinned::PinnedAuthority;
 use cratekube_common::runtime::tls;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
@@ -15,7 +16,6 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_pki_types::UnixTime;
 
 use crate::identity::credentials::unix_time;
-use crate::identity::pinned::PinnedAuthority;
 use crate::identity::{Identity, UnusableIdentity};
 
 /// The only protocol spoken inside TLS.

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod files;
 pub mod lifecycle;
 pub mod mint;
+pub mod pinned;
 pub mod settings;
 pub mod telemetry;
 pub mod tls;
