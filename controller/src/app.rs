@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
-use crate::edge::accept::Edge;
+use crate::edge::accept::{Edge, Listener};
 use crate::edge::limits::Limits;
 use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
 use crate::grpc::{self, GrpcState};
@@ -72,9 +72,9 @@ pub enum StartError {
 
 /// A controller that is ready to run.
 #[derive(Debug)]
-pub struct Controller {
-    rest: (Edge, TcpListener),
-    agents: (Edge, TcpListener),
+pub struct Controller<L = TcpListener> {
+    rest: (Edge, L),
+    agents: (Edge, L),
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
@@ -85,21 +85,52 @@ pub struct Controller {
     _lock: crate::datadir::Lock,
 }
 
+/// What a controller is surrounded by.
+#[derive(Debug)]
+pub struct Outside<L> {
+    /// Where users connect, bound.
+    pub rest: (L, SocketAddr),
+    /// Where agents connect, bound.
+    pub agents: (L, SocketAddr),
+    /// How the store is opened.
+    pub store: SqliteOptions,
+}
+
 impl Controller {
     /// Opens everything and binds the listeners; nothing is served yet.
     ///
     /// # Errors
     /// [`StartError`]; what exists is never replaced.
     pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
+        let (rest, agents) = (config.rest.listen, config.agents.listen);
+        let outside = async || {
+            let (rest, agents) = (bind("rest", rest).await?, bind("agents", agents).await?);
+            Ok(Outside { rest, agents, store: SqliteOptions::default() })
+        };
+        Self::open_in(config, clock, mint, shutdown, outside).await
+    }
+}
+
+impl<L: Listener> Controller<L> {
+    /// Like [`Controller::open`], with listeners and a store of the caller's choice. They are asked for
+    /// when the data directory is known to be ours.
+    ///
+    /// # Errors
+    /// As [`Controller::open`].
+    pub async fn open_in(
+        config: Config,
+        clock: Clock,
+        mint: Mint,
+        shutdown: Shutdown,
+        outside: impl AsyncFnOnce() -> Result<Outside<L>, StartError>,
+    ) -> Result<Self, StartError> {
         let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
         let cursor_key = data.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
-        let rest_listener = bind("rest", config.rest.listen).await?;
-        let agents_listener = bind("agents", config.agents.listen).await?;
-        let rest_address = local_address("rest", &rest_listener, config.rest.listen)?;
-        let agents_address = local_address("agents", &agents_listener, config.agents.listen)?;
+        let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
+            outside().await?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with(&data.path, store, Arc::clone(&clock))?);
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
@@ -127,8 +158,9 @@ impl Controller {
             mint: mint.clone(),
             vault: envelope,
         };
-        let rest_tls = for_users(rest_certificate(&config, &authority)?)?;
-        let agents_tls = for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle())?;
+        let rest_tls = for_users(rest_certificate(&config, &authority)?, &clock)?;
+        let agents_tls =
+            for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle(), &clock)?;
         let grpc = grpc::router(GrpcState {
             store: Arc::clone(&store),
             dispatch: Arc::clone(&dispatch),
@@ -239,10 +271,9 @@ fn edge(name: &'static str, tls: rustls::ServerConfig, router: axum::Router, lim
     Edge { name, tls: Arc::new(tls), router, limits }
 }
 
-async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { listener, address, source })
-}
-
-fn local_address(listener: &'static str, bound: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    bound.local_addr().map_err(|source| StartError::Listen { listener, address, source })
+async fn bind(listener: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fault = |source| StartError::Listen { listener, address, source };
+    let bound = TcpListener::bind(address).await.map_err(fault)?;
+    let address = bound.local_addr().map_err(fault)?;
+    Ok((bound, address))
 }

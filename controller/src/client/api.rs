@@ -109,6 +109,15 @@ impl Api {
         self.persist(ask, async |opened: Opened| Ok(opened)).await
     }
 
+    /// Environments that the caller may see; this one list has no pages.
+    pub(super) async fn environments(&self) -> Result<Vec<Value>, Fault> {
+        let mut answer = self.get("/v1/environments").await?;
+        match answer["items"].take() {
+            Value::Array(items) => Ok(items),
+            _ => Err(Fault::Odd("environments are not a list".into())),
+        }
+    }
+
     /// Every item of a list, or the first `most`.
     pub(super) async fn list(
         &self,
@@ -138,7 +147,7 @@ impl Api {
     async fn persist<T>(&self, ask: &Ask, read: impl AsyncFn(Opened) -> Result<T, Miss>) -> Result<T, Fault> {
         let (mut patience, mut renewed, mut told) = (self.patience(), false, false);
         loop {
-            let token = self.token(renewed).await?;
+            let token = self.token().await?;
             let miss = match self.once(ask, token.as_ref()).await {
                 Ok(opened) => match read(opened).await {
                     Ok(done) => return Ok(done),
@@ -167,14 +176,13 @@ impl Api {
     }
 
     /// The token to send: the one that is there, or a new one.
-    async fn token(&self, fresh: bool) -> Result<Option<Secret>, Fault> {
+    async fn token(&self) -> Result<Option<Secret>, Fault> {
         let mut credential = self.credential.lock().await;
         let now = self.parts.clock.now();
         if let Some(token) = credential.token_at(now) {
             return Ok(Some(token.clone()));
         }
         let Some(key) = credential.api_key.clone() else { return Ok(None) };
-        tracing::debug!(fresh, "exchanging the API key for a token");
         let (token, expires_at) = self.exchange_key(&key).await?;
         *credential = Credential { api_key: Some(key), token: Some(token.clone()), expires_at };
         if let Some(keep) = &self.parts.keep

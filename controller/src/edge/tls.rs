@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls;
 use rustls::RootCertStore;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
@@ -52,8 +53,8 @@ fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn for_users(certificate: Arc<Certificate>) -> Result<ServerConfig, TlsError> {
-    let mut config = builder()?.with_no_client_auth().with_cert_resolver(certificate);
+pub fn for_users(certificate: Arc<Certificate>, clock: &Clock) -> Result<ServerConfig, TlsError> {
+    let mut config = builder(clock)?.with_no_client_auth().with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -66,6 +67,7 @@ pub fn for_users(certificate: Arc<Certificate>) -> Result<ServerConfig, TlsError
 pub fn for_agents(
     certificate: Arc<Certificate>,
     trusted: Vec<CertificateDer<'static>>,
+    clock: &Clock,
 ) -> Result<ServerConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for root in trusted {
@@ -75,13 +77,13 @@ pub fn for_agents(
         .allow_unauthenticated()
         .build()
         .map_err(|e| TlsError(e.to_string()))?;
-    let mut config = builder()?.with_client_cert_verifier(verifier).with_cert_resolver(certificate);
+    let mut config = builder(clock)?.with_client_cert_verifier(verifier).with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
-    ServerConfig::builder_with_provider(tls::provider())
+fn builder(clock: &Clock) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
+    ServerConfig::builder_with_details(tls::provider(), tls::time(clock))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|e| TlsError(e.to_string()))
 }

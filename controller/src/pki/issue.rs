@@ -143,6 +143,7 @@ fn check_request(csr: &[u8]) -> Result<(), PkiError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::authority::BACKDATE;
     use super::super::authority::tests::load;
     use super::*;
     use rcgen::BasicConstraints;
@@ -174,7 +175,7 @@ mod tests {
         let san = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
         assert!(matches!(san[..], [GeneralName::URI(uri)] if uri == format!("{AGENT_URI_PREFIX}{id}")));
         let life = certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp();
-        assert_eq!(life, 24 * 3600 + 300);
+        assert_eq!(u64::try_from(life).unwrap(), (AGENT_LIFE + BACKDATE).as_secs());
     }
 
     #[test]

@@ -40,6 +40,15 @@ Example:
 Example:
   cratekube cluster force-unlock web -e prod --reason 'the bastion was terminated'")]
     ForceUnlock(ForceUnlock),
+    /// Bring lost or damaged state back: from the newest good generation, else from the cluster itself
+    ///
+    /// Only state that is whole and carries the CA on record is believed. The cluster is `degraded`
+    /// afterwards: its state is back, and `rke` has not run on it yet.
+    #[command(after_help = "\
+Examples:
+  cratekube cluster recover-state web -e prod --reason 'the file was deleted' --wait
+  cratekube cluster recover-state web -e prod --reason 'the last run was a mistake' --generation 3")]
+    RecoverState(RecoverState),
 }
 
 /// One cluster.
@@ -121,4 +130,18 @@ pub(in crate::client) struct ForceUnlock {
     pub(in crate::client) one: One,
     #[command(flatten)]
     pub(in crate::client) because: Because,
+}
+
+/// Bring state back.
+#[derive(Debug, Args)]
+pub(in crate::client) struct RecoverState {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) because: Because,
+    /// From this sealed generation and no other
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(in crate::client) generation: Option<u64>,
+    #[command(flatten)]
+    pub(in crate::client) waiting: Waiting,
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::watch::{Wish, accepted};
 use crate::client::args::InEnvironment;
-use crate::client::args::cluster::{ClusterCommand, Create, Delete, ForceUnlock, Generations, List, One};
+use crate::client::args::cluster::{ClusterCommand, Create, Delete, ForceUnlock, Generations, List, One, RecoverState};
 use crate::client::document;
 use crate::client::exit::Exit;
 use crate::client::fault::Fault;
@@ -26,6 +26,7 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
         ClusterCommand::Delete(wish) => delete(session, wish).await,
         ClusterCommand::Generations(wish) => generations(session, wish).await,
         ClusterCommand::ForceUnlock(wish) => force_unlock(session, wish).await,
+        ClusterCommand::RecoverState(wish) => recover_state(session, wish).await,
     }
 }
 
@@ -54,7 +55,7 @@ fn whereto(session: &Session, document: &mut Value, place: &InEnvironment) -> Re
 
 async fn list(session: &Session, wish: List) -> Result<Exit, Fault> {
     let environments = if wish.all_environments {
-        let seen = session.api.list("/v1/environments", &[], None).await?;
+        let seen = session.api.environments().await?;
         seen.iter().filter_map(|e| e["name"].as_str()?.parse().ok()).collect()
     } else {
         vec![session.environment(&wish.place)?]
@@ -89,6 +90,16 @@ async fn force_unlock(session: &Session, wish: ForceUnlock) -> Result<Exit, Faul
     let cluster = &answer["cluster"];
     let sentence = format!("{} is unlocked; the operation that held it has failed.", wish.one.name);
     session.printer.said(&sentence, &CLUSTER, cluster).map(|()| Exit::Done)
+}
+
+async fn recover_state(session: &Session, wish: RecoverState) -> Result<Exit, Fault> {
+    let path = format!("{}/recover-state", path(session, &wish.one)?);
+    let mut body = json!({"reason": wish.because.reason});
+    if let Some(generation) = wish.generation {
+        body["generation"] = json!(generation);
+    }
+    let ask = session.api.keyed(Method::POST, &path, Some(body));
+    accepted(session, &ask, wish.waiting.wait, Wish::Success).await
 }
 
 fn clusters(environment: &EnvironmentName) -> String {

@@ -23,7 +23,7 @@ pub(super) async fn login(command: &Command, global: &Global, wish: Login) -> Re
     };
     let mut profile = Profile { address, ca, environment: wish.environment, credential };
     let api = command.api(&profile, None, global)?;
-    let environments = api.list("/v1/environments", &[], None).await?;
+    let environments = api.environments().await?;
     profile.credential = api.credential().await;
     file.write(&profile)?;
     let seen = |e: &serde_json::Value| Some(format!("{} ({})", e["name"].as_str()?, e["role"].as_str()?));

@@ -119,7 +119,7 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Agent(command) => agent::run(session, command).await,
         args::Command::Audit(command) => audit::run(session, command).await,
         args::Command::Environment(EnvironmentCommand::List) => {
-            let items = session.api.list("/v1/environments", &[], None).await?;
+            let items = session.api.environments().await?;
             session.printer.list(&show::ENVIRONMENT, items).map(|()| Exit::Done)
         }
         // They need no controller, or no stored credential; see `Command::run`.

@@ -5,6 +5,7 @@ mod help;
 mod output;
 mod requests;
 mod results;
+mod walls;
 
 use clap::Parser as _;
 use serde_json::{Value, json};

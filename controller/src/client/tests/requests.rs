@@ -92,6 +92,16 @@ async fn what_may_have_been_done_and_has_no_key_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn state_is_brought_back_with_a_reason_from_where_it_was_said() {
+    let script = Script::of([accepted()]);
+    let line = "cratekube cluster recover-state web --reason deleted --generation 3 -o name";
+    assert_eq!(play(&script, line).await.0, Exit::Done);
+    assert_eq!(script.lines(), ["POST /v1/environments/prod/clusters/web/recover-state"]);
+    assert!(script.asked()[0].ends_with("{\"generation\":3,\"reason\":\"deleted\"}"), "{:?}", script.asked());
+    assert!(header(&script.asked()[0], "idempotency-key").is_some());
+}
+
+#[tokio::test]
 async fn refusals_have_exit_codes_and_show_every_fault_with_its_remedy() {
     let mut validation = problem(422, "The request is understood but not acceptable");
     validation["errors"] = json!([

@@ -172,3 +172,28 @@ async fn a_copy_of_the_audit_log_is_whole_or_a_fault() {
     let (exit, _) = play(&Script::of([Reply::cut(200, kind, &[], lines, 13)]), "cratekube audit export").await;
     assert_eq!(exit, Exit::Unavailable);
 }
+
+#[tokio::test]
+async fn yaml_reads_back_as_the_document_that_it_was_whatever_words_are_in_it() {
+    let words = [
+        "NO",
+        "yes",
+        "0755",
+        "1e3",
+        "1_000",
+        "1:30",
+        "null",
+        "~",
+        "",
+        " x",
+        "a: b",
+        "- c",
+        "#d",
+        "ü\n\u{1b}",
+        "'",
+        "\"",
+    ];
+    let document = json!({"items": words, "n": 1, "f": 0.5, "none": null, "empty": [], "t": true});
+    let read: Value = serde_saphyr::from_str(&shown("cratekube cluster get web -o yaml", &document).await).unwrap();
+    assert_eq!(read, document);
+}

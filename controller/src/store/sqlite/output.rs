@@ -20,6 +20,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
 use cratekube_common::domain::operation::OperationState;
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::fault::{self, Step};
 use cratekube_common::runtime::files;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
@@ -189,7 +190,7 @@ impl Output {
 
     /// Brings the bytes to disk. Answers how many of the run are there, from its beginning.
     fn write(&self, operation: OperationId, log: &Log, held: &Held, pieces: &[Piece]) -> Result<u64, Fault> {
-        let mut stored = held.output_bytes;
+        let (mut stored, path) = (held.output_bytes, self.path(operation));
         let mut slot = lock(&log.file);
         for piece in pieces {
             let Some(end) = piece.offset.checked_add(piece.data.len() as u64) else { continue };
@@ -201,12 +202,16 @@ impl Output {
             }
             if let Some(file) = slot.as_ref() {
                 let fresh = usize::try_from(stored - piece.offset).unwrap_or(usize::MAX);
+                fault::step(Step::Write(&piece.data[fresh..]), &path)?;
                 file.write_all_at(&piece.data[fresh..], held.output_offset + stored)?;
                 stored = end;
             }
         }
         match slot.as_ref() {
-            Some(file) if stored > held.output_bytes => file.sync_data()?,
+            Some(file) if stored > held.output_bytes => {
+                fault::step(Step::Sync, &path)?;
+                file.sync_data()?;
+            }
             _ => {}
         }
         Ok(stored)
@@ -219,6 +224,7 @@ impl Output {
         options.read(true).write(true).mode(0o600);
         if let Some(folder) = path.parent().filter(|_| durable == 0) {
             files::make_dir(folder)?;
+            fault::step(Step::Create, &path)?;
             let file = options.create(true).truncate(false).open(&path)?;
             files::sync_dir(folder)?;
             return Ok(file);
