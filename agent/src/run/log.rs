@@ -25,6 +25,7 @@ pub struct OutputLog {
     tail: VecDeque<u8>,
     written: u64,
     dropped: u64,
+    stopped: bool,
 }
 
 /// What became of the output.
@@ -34,6 +35,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes left out.
     pub dropped: u64,
+    /// True when even the end could not be written.
+    pub failed: bool,
 }
 
 impl OutputLog {
@@ -42,7 +45,16 @@ impl OutputLog {
     pub fn new(file: File, path: PathBuf, cap: u64) -> Self {
         let tail = TAIL.min(cap / 2);
         let tail_limit = usize::try_from(tail).unwrap_or(usize::MAX);
-        Self { file, path, head_left: cap - tail, tail_limit, tail: VecDeque::new(), written: 0, dropped: 0 }
+        Self {
+            file,
+            path,
+            head_left: cap - tail,
+            tail_limit,
+            tail: VecDeque::new(),
+            written: 0,
+            dropped: 0,
+            stopped: false,
+        }
     }
 
     /// Takes the next bytes.
@@ -58,7 +70,7 @@ impl OutputLog {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Full or broken: what comes from here on is kept in memory as far as it fits.
-                Err(_) => self.head_left = 0,
+                Err(_) => (self.head_left, self.stopped) = (0, true),
             }
         }
         self.keep(chunk);
@@ -72,6 +84,12 @@ impl OutputLog {
         self.tail.extend(&chunk[excess - from_ring..]);
     }
 
+    /// True when the file could not be written to before its bound was reached: the end needs space.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Writes the tail.
     pub fn finish(&mut self) -> Kept {
         let mark = if self.dropped > 0 {
@@ -79,18 +97,19 @@ impl OutputLog {
         } else {
             Vec::new()
         };
-        let (front, back) = self.tail.as_slices();
+        let (mut failed, (front, back)) = (false, self.tail.as_slices());
         for part in [&mark, front, back] {
             match fault::write_all(&self.file, &self.path, part) {
                 Ok(()) => self.written += part.len() as u64,
                 Err(_) => {
                     self.dropped += self.tail.len() as u64;
+                    failed = true;
                     break;
                 }
             }
         }
         self.tail = VecDeque::new();
-        Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped }
+        Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped, failed }
     }
 
     /// Makes what was written durable.

@@ -1,6 +1,7 @@
 //! The state volume: what is on it and what may be done with it.
 //!
 //! - [`identity`]: is this the volume, and is it served by us alone?
+//! - [`origin`]: is it the volume itself, or a copy of it?
 //! - [`layout`]: where everything of one cluster is, and that no symlink leads elsewhere.
 //! - [`owner`]: whose turn it is to serve it.
 //! - [`fence`]: the highest fence ever accepted.
@@ -16,6 +17,7 @@ pub mod gate;
 pub mod generations;
 pub mod identity;
 pub mod layout;
+pub mod origin;
 pub mod owner;
 pub mod reserve;
 
@@ -80,6 +82,14 @@ pub enum VolumeError {
     Locked {
         /// The lock.
         path: PathBuf,
+    },
+    /// The run that came with the last fence has not ended.
+    #[error("attempt {attempt} runs on this cluster under fence {fence} and has not ended")]
+    Running {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its fence.
+        fence: Fence,
     },
     /// The attempt has a run already, and was told about.
     #[error("attempt {attempt} was executed before; its run is kept in {}", path.display())]
@@ -177,7 +187,9 @@ impl VolumeError {
             Self::Displaced { .. } => {
                 (Class::Volume, false, "Stop this agent: the volume and its clusters are the other one's now.")
             }
-            Self::Locked { .. } => (Class::Internal, true, "Wait for that run to end, then retry."),
+            Self::Locked { .. } | Self::Running { .. } => {
+                (Class::Internal, true, "Wait for that run to end, then retry.")
+            }
             _ if self.is_broken() => (Class::Volume, true, BROKEN),
             _ if self.is_full() => (Class::Volume, true, "Free space on the volume or enlarge it, then retry."),
             _ => (Class::Volume, true, "Check the volume: is it mounted, writable and healthy? Then retry."),

@@ -65,6 +65,7 @@ pub(super) struct IdempotencyHeader {
         clusters::show::show,
         clusters::remove::remove,
         clusters::protect::protect,
+        clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
         operations::list::list,

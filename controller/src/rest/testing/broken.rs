@@ -46,6 +46,7 @@ macro_rules! every_verb {
         #[async_trait]
         impl Store for Broken {
             $(async fn $verb(&self, $($name: $argument),*) -> Result<$answer, StoreError> { self.answer().await })+
+            fn events_happen(&self) -> tokio::sync::watch::Receiver<u64> { tokio::sync::watch::channel(0).1 }
             async fn close(&self) {}
         }
     };
@@ -86,6 +87,8 @@ every_verb! {
     delayed_tasks() -> Vec<(TaskId, Duration)>;
     release_task(_a: TaskId) -> Option<OperationId>;
     evidence(_a: PageRequest) -> Page<Evidence>;
+    events(_a: u64, _b: EventFilter, _c: usize) -> Events;
+    note_disconnect(_a: AgentId) -> ();
     audit(_a: AuditEntry, _b: Timestamp) -> ();
     audit_matching(_a: AuditFilter, _b: PageRequest) -> Page<AuditRecord>;
     audit_link(_a: Option<u64>) -> Option<AuditLink>;

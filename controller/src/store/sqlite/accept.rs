@@ -75,6 +75,7 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
         OperationKind::Remove if cluster.protected => Ok(Acceptance::Protected),
         OperationKind::Remove => remove(db, request, &cluster),
         OperationKind::Provision => provision_again(db, request, &cluster),
+        OperationKind::RecoverState => recover_state(db, request, &cluster),
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
 }
@@ -96,13 +97,40 @@ pub(super) fn protect(db: &Connection, request: &ProtectCluster) -> Result<Prote
     Ok(now.map_or(Protected::NotFound, |cluster| Protected::Done(Box::new(cluster))))
 }
 
-/// A failed cluster may be provisioned again: `rke up` goes on from where it is.
+/// State is brought back for a cluster that had some.
+fn recover_state(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
+    if let Some(at_work) = cluster.operation {
+        return Ok(Acceptance::Busy(at_work));
+    }
+    if cluster.generation.is_none() {
+        let why =
+            "The cluster never had a good state; there is nothing to bring back. Provision it again, or remove it.";
+        return Ok(Acceptance::NotAllowed(why.into()));
+    }
+    if cluster::transition(cluster.phase, ClusterEvent::RecoveryStarted).is_err() {
+        let why = format!("The cluster is {}; its state cannot be brought back now.", cluster.phase);
+        return Ok(Acceptance::NotAllowed(why));
+    }
+    let operation = asked(request, cluster);
+    let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
+    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    db.prepare_cached(
+        "UPDATE operations SET recover_generation = \
+             coalesce(?2, (SELECT recover_generation FROM operations WHERE id = ?3)) WHERE id = ?1",
+    )?
+    .execute(params![key(operation.id), request.generation.map(int).transpose()?, operation.retry_of.map(key)])?;
+    put_to_work(db, cluster, cluster.phase, Some(operation.id), request.now)?;
+    Ok(Acceptance::Accepted(Box::new(operation)))
+}
+
+/// A cluster that failed or is degraded may be provisioned again: `rke up` goes on from where it is.
 fn provision_again(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
     if let Some(at_work) = cluster.operation {
         return Ok(Acceptance::Busy(at_work));
     }
-    if cluster.phase != ClusterPhase::Failed {
-        let why = format!("The cluster is {}; only one that failed can be provisioned again.", cluster.phase);
+    if !matches!(cluster.phase, ClusterPhase::Failed | ClusterPhase::Degraded) {
+        let why =
+            format!("The cluster is {}; only one that failed or is degraded can be provisioned again.", cluster.phase);
         return Ok(Acceptance::NotAllowed(why));
     }
     let operation = asked(request, cluster);
@@ -194,11 +222,12 @@ struct Live {
     volume: Option<String>,
     operation: Option<OperationId>,
     protected: bool,
+    generation: Option<u64>,
 }
 
 fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Live>, Fault> {
     let mut select = db.prepare_cached(
-        "SELECT id, phase, revision, volume, operation, deletion_protection FROM clusters \
+        "SELECT id, phase, revision, volume, operation, generation, deletion_protection FROM clusters \
          WHERE environment = ?1 AND name = ?2 AND phase <> 'removed'",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -208,7 +237,8 @@ fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterNa
             revision: rows::count(row, 2)?,
             volume: row.get(3)?,
             operation: rows::word_or_null(row, 4)?,
-            protected: row.get(5)?,
+            generation: rows::count_or_null(row, 5)?,
+            protected: row.get(6)?,
         })
     };
     Ok(select.query_row(params![environment.as_str(), name.as_str()], read).optional()?)
