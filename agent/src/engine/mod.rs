@@ -5,6 +5,7 @@
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
 //! - `recover`: brings lost or damaged state back.
+//! - `scrub`: reads again what is sealed, now and then.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
@@ -19,6 +20,7 @@ mod finish;
 mod held;
 mod probe;
 mod recover;
+mod scrub;
 pub mod settings;
 mod startup;
 mod stop;
@@ -128,6 +130,9 @@ impl LocalEngine {
         for found in reading.found {
             startup::go_on(&core, found);
         }
+        for volume in &core.volumes {
+            core.spawn(scrub::keep(core.clone(), volume.clone()));
+        }
         Ok(Arc::new(Self { core }))
     }
 
@@ -192,6 +197,7 @@ fn refused_status(root: &Path, why: &VolumeRefusal) -> Option<VolumeStatus> {
         free_bytes: 0,
         total_bytes: 0,
         fault: Some(why.to_string()),
+        scrub: None,
     })
 }
 
