@@ -15,13 +15,14 @@ use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::{self, SshAccess};
 use cratekube_common::rke::state;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::{fault, files};
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
 use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
+use super::predecessor;
 use super::recover::{self, Over};
 use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
@@ -66,10 +67,7 @@ async fn start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
 ) -> Result<Started, Box<Refusal>> {
-    let rke = core.host.rke().await;
-    let rke = rke.map_err(|e| {
-        Refusal::of(internal(e.to_string(), true, "Install rke on the agent's host, or name it in its settings."))
-    })?;
+    let rke = core.host.rke().await.map_err(|e| Refusal::of(e.to_failure()))?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
             Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
@@ -213,7 +211,9 @@ impl Preparation<'_> {
 
     fn pass(&self, cluster: &ClusterDir, file: &ClusterFile, journal: &Journal) -> Result<Prepared, Box<Refusal>> {
         let offered = Accepted { fence: self.assignment.fence, attempt: self.assignment.attempt };
-        fence::check(fence::read(&cluster.fence())?, offered)?;
+        let accepted = fence::read(&cluster.fence())?;
+        fence::check(accepted, offered)?;
+        predecessor::has_ended(self.core, cluster, accepted.filter(|last| *last != offered))?;
         let lock = cluster.lock()?;
         finish::seal_leftover(self.core, cluster)?;
         self.enough_space(cluster)?;
@@ -340,11 +340,14 @@ impl Preparation<'_> {
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
+                program: self.rke.mark.clone(),
                 cwd: cwd.to_owned(),
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
                 reserve: reserve::path(&self.volume.root),
                 time_limit_ms: ms(settings.run_timeout),
+                silence_limit_ms: ms(settings.silence_timeout),
+                phase_limit_ms: ms(settings.phase_timeout),
                 stop_grace_ms: ms(settings.stop_grace),
                 output_cap: settings.output_cap,
             },
@@ -399,6 +402,7 @@ impl Prepared {
         let Self { journal, record, cluster, lock, .. } = self;
         match core.host.start_supervisor(journal.dir(), &lock) {
             Ok(Supervisor { process: supervisor, child }) => {
+                fault::point("run.supervised");
                 let at = core.clock.now();
                 Ok(Live {
                     journal,

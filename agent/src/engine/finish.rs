@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
-use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::domain::run::{ReachedLimit, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::classify::{self, Case, Stop};
 use cratekube_common::rke::evidence::Evidence;
@@ -258,6 +258,7 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
     let state = files::read_optional(&place.join(STATE)).ok().flatten();
     let state = state.as_deref().and_then(|bytes| state::inspect(bytes).ok());
     let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
+    let reached = ended.exit.as_ref().and_then(|e| e.reached_limit(&live.record.command));
     let judgement = classify::judge(&Case {
         kind: live.record.kind,
         exit: ended.exit.as_ref().and_then(|e| e.exit),
@@ -265,7 +266,7 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         wanted_hosts: &wanted,
         state: state.as_ref(),
         ca_before: live.record.ca_before.as_deref(),
-        stopped: stopped(live, ended.exit.as_ref()),
+        stopped: stopped(live, reached.as_ref()),
     });
     let outcome = judgement.outcome.map_err(|failure| match failure.class {
         FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
@@ -293,9 +294,9 @@ fn not_started(error: &str) -> Failure {
     )
 }
 
-fn stopped(live: &Live, exit: Option<&ExitRecord>) -> Option<Stop> {
-    if exit.is_some_and(|e| e.timed_out) {
-        return Some(Stop::TimedOut { limit: live.record.command.time_limit() });
+fn stopped<'a>(live: &Live, reached: Option<&'a ReachedLimit>) -> Option<Stop<'a>> {
+    if let Some(reached) = reached {
+        return Some(Stop::TimedOut(reached));
     }
     if live.journal.has(Mark::Cancel) {
         return Some(Stop::Cancelled);

@@ -8,6 +8,7 @@
 //! - `scrub`: reads again what is sealed, now and then.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
+//! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
 //!
 //! The disk is the truth: each step is journaled before the next, so that the agent may end at any
@@ -18,6 +19,7 @@ mod core;
 mod execute;
 mod finish;
 mod held;
+mod predecessor;
 mod probe;
 mod recover;
 mod scrub;
@@ -47,7 +49,7 @@ use self::core::Core;
 use self::held::{Table, Taken, Whose, Wish};
 use self::probe::Probe;
 use crate::port::{Engine, Event};
-use crate::run::host::{Host, ThisHost};
+use crate::run::host::Host;
 use crate::run::journal::Mark;
 use crate::volume::identity::{self, Volume, VolumeRefusal};
 
@@ -88,8 +90,8 @@ impl LocalEngine {
         clock: Clock,
         events: UnboundedSender<Event>,
     ) -> Result<Arc<Self>, OpenError> {
-        let host = ThisHost::new(settings.rke.clone(), settings.supervisor_exe.clone());
-        Self::open_on(Arc::new(host), settings, clock, events).await
+        let host = Arc::new(settings.this_host(Arc::clone(&clock)));
+        Self::open_on(host, settings, clock, events).await
     }
 
     /// Like [`LocalEngine::open`], on a host of the caller's choice.

@@ -30,14 +30,14 @@ impl Scrub {
     pub fn begin(layout: &Layout) -> Self {
         let mut scrub = Self::default();
         match layout.clusters() {
-            Ok(clusters) => clusters.into_iter().for_each(|cluster| scrub.list(layout, cluster)),
+            Ok(clusters) => clusters.iter().for_each(|cluster| scrub.list(layout, cluster)),
             Err(error) => scrub.fault(error.to_string()),
         }
         scrub
     }
 
-    fn list(&mut self, layout: &Layout, cluster: ClusterDir) {
-        let numbers = layout.check_cluster(&cluster).and_then(|()| Generations::at(cluster.generations()).numbers());
+    fn list(&mut self, layout: &Layout, cluster: &ClusterDir) {
+        let numbers = layout.check_cluster(cluster).and_then(|()| Generations::at(cluster.generations()).numbers());
         match numbers {
             Ok(numbers) => self.left.extend(numbers.into_iter().map(|number| (cluster.clone(), number))),
             Err(error) => self.fault(error.to_string()),

@@ -234,6 +234,7 @@ fn hostile_row_58_what_a_journal_says_is_whole_and_there_once_it_is_answered() {
         dropped_bytes: 0,
         output_failed: false,
         timed_out: false,
+        reached: None,
     };
     journal.write_exit(&exit).unwrap();
     journal.write_unsealed(&[]).unwrap();

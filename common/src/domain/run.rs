@@ -71,6 +71,29 @@ pub struct RkeBinary {
     pub rehearsal: bool,
 }
 
+/// A time limit of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeLimit {
+    /// Of the whole run.
+    Run,
+    /// Of the time without a word of `rke`.
+    Silence,
+    /// Of the time in one phase.
+    Phase,
+}
+
+/// A time limit that ended a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedLimit {
+    /// Which.
+    pub limit: TimeLimit,
+    /// How long it is.
+    pub after_ms: u64,
+    /// The phase that the run stood in; none before its first.
+    pub phase: Option<String>,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

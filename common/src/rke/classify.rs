@@ -10,14 +10,13 @@
 //! Not here: what the cluster's own API says, which the agent asks afterwards; and why `rke` itself
 //! gave up, which is in `cause`.
 
-use std::time::Duration;
-
 use super::cause;
 use super::evidence::{Evidence, FailedAddon};
 use super::hosts;
+use super::overdue;
 use super::state::StateFacts;
 use crate::domain::failure::{Failure, FailureClass as Class};
-use crate::domain::run::ExitStatus;
+use crate::domain::run::{ExitStatus, ReachedLimit};
 use crate::domain::task::TaskKind;
 
 /// When neither a generation nor the cluster has the state.
@@ -39,19 +38,16 @@ pub struct Case<'a> {
     /// Fingerprint of the CA before the run; none for a cluster that never had one.
     pub ca_before: Option<&'a str>,
     /// Why we ended the process, when we did.
-    pub stopped: Option<Stop>,
+    pub stopped: Option<Stop<'a>>,
 }
 
 /// Why a process was ended from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum Stop<'a> {
     /// On request.
     Cancelled,
-    /// It took too long.
-    TimedOut {
-        /// The limit it ran into.
-        limit: Duration,
-    },
+    /// It ran into a time limit.
+    TimedOut(&'a ReachedLimit),
     /// With its host.
     HostLost,
 }
@@ -189,18 +185,19 @@ fn too_much() -> Failure {
     }
 }
 
-fn stopped(stop: Stop) -> Failure {
-    let (class, message, retryable) = match stop {
-        // Nothing may start it again by itself.
-        Stop::Cancelled => (Class::Cancelled, "ended on request".to_owned(), false),
-        Stop::TimedOut { limit } => (Class::Timeout, format!("ended after the limit of {} s", limit.as_secs()), true),
-        Stop::HostLost => return interrupted("the bastion went down during the run"),
-    };
-    let remedy = match stop {
-        Stop::Cancelled => "The cluster may be half changed: retry to bring it to its spec, or remove it.",
-        _ => "See in the output where it stood still, then retry: rke goes on from what is there.",
-    };
-    Failure { class, message, line: None, retryable, remedy: remedy.into() }
+fn stopped(stop: Stop<'_>) -> Failure {
+    match stop {
+        Stop::Cancelled => Failure {
+            class: Class::Cancelled,
+            message: "ended on request".into(),
+            line: None,
+            // Nothing may start it again by itself.
+            retryable: false,
+            remedy: "The cluster may be half changed: retry to bring it to its spec, or remove it.".into(),
+        },
+        Stop::TimedOut(reached) => overdue::failure(reached),
+        Stop::HostLost => interrupted("the bastion went down during the run"),
+    }
 }
 
 fn interrupted(message: &str) -> Failure {

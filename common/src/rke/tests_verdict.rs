@@ -1,13 +1,11 @@
 //! Verdicts that no recording shows: what was stopped, what the state contradicts, the alarm.
 
-use std::time::Duration;
-
 use super::classify::{Case, Judgement, Stop, judge};
 use super::evidence::Evidence;
 use super::lines::LineReader;
 use super::state::{StateFacts, StateNode};
 use crate::domain::failure::{Failure, FailureClass as Class};
-use crate::domain::run::ExitStatus;
+use crate::domain::run::{ExitStatus, ReachedLimit, TimeLimit};
 use crate::domain::task::TaskKind;
 
 const FINISHED: &str = "info|Finished building Kubernetes cluster successfully";
@@ -121,10 +119,10 @@ fn a_new_cluster_makes_a_ca_and_that_is_no_alarm() {
 
 #[test]
 fn hostile_row_64_what_was_ended_from_outside_is_not_called_failed() {
-    let limit = Duration::from_secs(3_600);
+    static LIMIT: ReachedLimit = ReachedLimit { limit: TimeLimit::Run, after_ms: 3_600_000, phase: None };
     for (exit, stopped, class) in [
         (Some(ExitStatus::Signal(15)), Some(Stop::Cancelled), Class::Cancelled),
-        (Some(ExitStatus::Signal(9)), Some(Stop::TimedOut { limit }), Class::Timeout),
+        (Some(ExitStatus::Signal(9)), Some(Stop::TimedOut(&LIMIT)), Class::Timeout),
         (None, Some(Stop::HostLost), Class::Interrupted),
         (Some(ExitStatus::Signal(9)), None, Class::Interrupted),
         (None, None, Class::Interrupted),
