@@ -72,6 +72,7 @@ fn read(document: &Value) -> Result<(String, Option<u64>), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use cratekube_common::domain::run::Recovery;
     use http::{Method, StatusCode};
     use serde_json::json;
 
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(busy.status, StatusCode::CONFLICT);
         let task = world.house.lease_one(built.bastion).await;
         world.house.start(built.bastion, &task).await;
-        assert_eq!(task.recovery.and_then(|r| r.generation), Some(1));
+        assert_eq!(task.recovery, Some(Recovery { generation: Some(1), newest_recorded: 1 }));
         assert_eq!(world.get("/v1/environments/prod/clusters/web").await.json()["phase"], "updating");
         let entry = world.audit().await.into_iter().find(|e| e.action == "cluster.recover-state").unwrap();
         assert_eq!(entry.detail, "torn by hand");

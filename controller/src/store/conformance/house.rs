@@ -345,7 +345,7 @@ pub fn facts(volume: VolumeId) -> AgentFacts {
 
 /// A volume without a fault.
 pub fn volume_status(id: VolumeId) -> VolumeStatus {
-    VolumeStatus { id, path: "/state".into(), free_bytes: 1, total_bytes: 2, fault: None }
+    VolumeStatus { id, path: "/state".into(), free_bytes: 1, total_bytes: 2, fault: None, scrub: None }
 }
 
 /// The run of an assignment, as its agent holds it.
