@@ -6,6 +6,9 @@
 //! (`service`).
 
 pub mod agents;
+mod api_keys;
+mod audit;
+mod auth;
 mod body;
 mod caller;
 pub mod clusters;
@@ -18,6 +21,7 @@ mod idempotency;
 pub mod limits;
 pub mod openapi;
 pub mod operations;
+mod origin;
 mod output;
 pub mod problem;
 mod problems;
@@ -25,16 +29,17 @@ mod quarantine;
 mod query;
 mod reason;
 mod refusals;
+mod revocations;
 mod router;
 mod state;
 mod views;
-pub mod visible;
 
 pub use caller::Caller;
+pub use cratekube_common::visible;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;
-pub use state::{Check, RestParts, RestState};
+pub use state::{Check, RestParts, RestState, UserSettings};
 
 use http::HeaderValue;
 
