@@ -13,6 +13,7 @@ use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
+use cratekube_common::redact;
 use cratekube_common::rke::classify::{self, Case, Stop};
 use cratekube_common::rke::evidence::Evidence;
 use cratekube_common::rke::state;
@@ -79,7 +80,7 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
         live.cluster.lock().inspect_err(|error| tracing::warn!(%error, "sealing beside a lock that is still held")).ok()
     });
     let sealed = seal(core, &live);
-    let mut report = judge(core, &live, ended, &sealed);
+    let mut report = redact::report(judge(core, &live, ended, &sealed));
     let record = &live.record;
     if record.kind == TaskKind::Remove
         && report.outcome == RunOutcome::Succeeded

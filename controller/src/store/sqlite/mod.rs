@@ -19,6 +19,7 @@ mod enroll;
 mod evidence;
 mod fault;
 mod lease;
+mod masking;
 mod migrate;
 mod operations;
 mod output;
