@@ -17,7 +17,8 @@ use crate::identity::files::{IdentityFiles, IdentityFilesError};
 use crate::link::dial::{Dialer, Tcp};
 use crate::link::{Link, LinkParts};
 use crate::port;
-use crate::run::host::{Host, ThisHost};
+use crate::run::host::Host;
+use crate::run::scope::{self, Surroundings};
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,7 @@ impl Agent {
     /// [`AgentError`].
     pub async fn open(config: &AgentConfig, clock: Clock, mint: Mint) -> Result<Self, AgentError> {
         let settings = engine_settings(config);
-        let host = Arc::new(ThisHost::new(settings.rke.clone(), None));
+        let host = Arc::new(settings.this_host(Arc::clone(&clock)));
         Self::open_in(config, clock, mint, Outside { dialer: Arc::new(Tcp), host }).await
     }
 
@@ -123,7 +124,11 @@ fn engine_settings(config: &AgentConfig) -> EngineSettings {
     let mut settings = EngineSettings::new(config.volumes.paths.clone(), (&config.ssh).into());
     settings.rke.clone_from(&config.rke.path);
     settings.slots = config.agent.slots;
+    settings.allowed_sha256.clone_from(&config.rke.allowed_sha256);
+    settings.scope = scope::decide(config.rke.scope, &Surroundings::look()).ok();
     settings.run_timeout = config.rke.run_timeout;
+    settings.silence_timeout = config.rke.silence_timeout;
+    settings.phase_timeout = config.rke.phase_timeout;
     settings.stop_grace = config.rke.stop_grace;
     settings.output_cap = config.rke.output_cap;
     settings.keep_generations = usize::try_from(config.volumes.keep_generations).unwrap_or(usize::MAX);

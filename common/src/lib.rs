@@ -7,9 +7,11 @@
 //!   telemetry, TLS, lifecycle).
 //! - [`redact`]: masking secrets in output. Pure.
 //! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
+//! - [`visible`]: making text from outside harmless to look at. Pure.
 
 pub mod domain;
 pub mod intake;
 pub mod redact;
 pub mod rke;
 pub mod runtime;
+pub mod visible;

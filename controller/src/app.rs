@@ -130,7 +130,7 @@ impl<L: Listener> Controller<L> {
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
         let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
             outside().await?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, store)?);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with(&data.path, store, Arc::clone(&clock))?);
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));

@@ -1,8 +1,8 @@
 //! Attends a run to its end: whether this agent started it, adopted it, or found it ended.
 //!
 //! The output is followed all the while. When the supervisor is gone and has left no exit, it was
-//! killed: then `rke` is ended too, or awaited where it cannot be named, so that nothing acts on the
-//! cluster unseen, and the run counts as interrupted.
+//! killed: then `rke` and all that it started is ended too, or awaited where it cannot be found, so that
+//! nothing acts on the cluster unseen, and the run counts as interrupted.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ use super::finish::{self, Ended};
 use super::held::{Started, Whose, Wish};
 use super::stop;
 use crate::port::{Event, OutputLength, OutputSource};
-use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord};
+use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord, SupervisorRecord};
 use crate::run::output::{Followed, Follower};
 use crate::run::supervise::VOLUME_FAILED;
 use crate::volume::VolumeError;
@@ -64,6 +64,7 @@ pub(crate) async fn attend(core: Arc<Core>, mut live: Live, wishes: watch::Recei
         let grace = live.record.command.stop_grace();
         let journal = live.journal.clone();
         tokio::select! {
+            biased;
             exit = end_of(&core, &mut live) => exit,
             () = stop::on_wish(&core, &journal, grace, wishes) => None,
         }
@@ -97,6 +98,7 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
     core.tracker.spawn_on(
         async move {
             tokio::select! {
+                biased;
                 followed = follower.follow(ended, tell) => followed,
                 () = closing.cancelled() => Err(io::Error::other("the engine was closed")),
             }
@@ -119,14 +121,26 @@ async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
         return Some(exit);
     }
     tracing::warn!(attempt = %live.record.attempt, host_lost = live.host_lost, "a supervisor ended without a word");
-    let rke = live.journal.supervisor().ok().flatten().filter(|record| record.boot_id == core.boot_id);
-    if let Some(rke) = rke.and_then(|record| record.rke) {
-        stop::end(core, rke, Signal::KILL);
-        core.host.gone(rke).await;
+    let said = live.journal.supervisor().ok().flatten().filter(|record| record.boot_id == core.boot_id);
+    if let Some(said) = said {
+        end_named(core, live, &said).await;
     }
     take_lock(core, live).await;
     // A supervisor that could not be named may have come to its end after all.
     exit_of(core, live).await
+}
+
+/// Ends what a supervisor that is gone has named: the run's own control group, and `rke`.
+async fn end_named(core: &Arc<Core>, live: &Live, said: &SupervisorRecord) {
+    if let Some(cgroup) = &said.cgroup
+        && let Err(error) = core.host.end_cgroup(cgroup, live.record.attempt)
+    {
+        tracing::warn!(attempt = %live.record.attempt, cgroup, %error, "cannot end the control group of a run; its processes are looked for");
+    }
+    if let Some(rke) = said.rke {
+        stop::end(core, rke, Signal::KILL);
+        core.host.gone(rke).await;
+    }
 }
 
 /// How `rke` ended, where its supervisor has said so.
@@ -139,15 +153,22 @@ async fn exit_of(core: &Arc<Core>, live: &Live) -> Option<ExitRecord> {
     })
 }
 
-/// Takes the cluster's lock once nobody has it any more. An `rke` whose number its supervisor did not live
-/// to note cannot be ended, but it inherited the lock: as long as that is held, nothing may be sealed.
+/// Ends what is left of the run, named or not, and takes the cluster's lock once nobody has it any more.
+/// What cannot be found inherited the lock: as long as that is held, nothing may be sealed.
 async fn take_lock(core: &Arc<Core>, live: &mut Live) {
     // Ours would hide that of `rke`: both are the same.
     live.lock = None;
     let mut told = false;
     loop {
-        let cluster = live.cluster.clone();
-        match core.blocking(move |_| cluster.lock()).await {
+        let (cluster, run_dir, attempt) = (live.cluster.clone(), live.journal.dir().to_owned(), live.record.attempt);
+        let look = move |core: &Core| {
+            let ended = core.host.end_strays(&run_dir);
+            if ended > 0 {
+                tracing::warn!(%attempt, ended, "ended processes that a killed supervisor had left");
+            }
+            cluster.lock()
+        };
+        match core.blocking(look).await {
             Ok(Ok(lock)) => {
                 live.lock = Some(lock);
                 return;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
-use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::domain::run::{ReachedLimit, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::redact;
 use cratekube_common::rke::classify::{self, Case, Stop};
@@ -19,12 +19,15 @@ use cratekube_common::rke::evidence::Evidence;
 use cratekube_common::rke::state;
 use cratekube_common::runtime::files;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::attend::Live;
 use super::core::{Core, internal};
-use super::held::Told;
-use crate::port::Event;
+use super::held::{Started, Told, Whose};
+use super::recover;
+use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
+use crate::volume::fence::{self, Accepted};
 use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
 use crate::volume::layout::{ClusterDir, directories};
 use crate::volume::{VolumeError, digest, reserve};
@@ -63,6 +66,19 @@ pub(crate) fn tell(core: &Arc<Core>, report: RunReport) {
     core.tell(Event::Slots);
 }
 
+/// Tells a report together with the output of its run, which is whole.
+pub(crate) fn tell_with_output(core: &Arc<Core>, whose: Whose, journal: &Journal, report: RunReport) {
+    if let Some(at) = report.started_at {
+        let (attempt, fence) = (report.attempt, report.fence);
+        let (_, length) = watch::channel(OutputLength { bytes: report.output_bytes, complete: true });
+        let started = Started { at, output: OutputSource { attempt, fence, path: journal.output(), length } };
+        let event = whose.started(&started);
+        core.held.started(attempt, started, false);
+        core.tell(event);
+    }
+    tell(core, report);
+}
+
 /// Sets a mark in a run's journal, in the background.
 pub(crate) fn mark(core: &Arc<Core>, attempt: AttemptId, journal: Journal, mark: Mark) {
     let marking = core.clone();
@@ -79,12 +95,16 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
     live.lock = live.lock.or_else(|| {
         live.cluster.lock().inspect_err(|error| tracing::warn!(%error, "sealing beside a lock that is still held")).ok()
     });
-    let sealed = seal(core, &live);
+    let sealed = match live.record.kind {
+        // What is in working/ is not ours to seal: only what was brought back is.
+        TaskKind::RecoverState => recover::adopt(core, &live, ended),
+        TaskKind::Provision | TaskKind::Remove => seal(core, &live).map(Some),
+    };
     let mut report = redact::report(judge(core, &live, ended, &sealed));
     let record = &live.record;
     if record.kind == TaskKind::Remove
         && report.outcome == RunOutcome::Succeeded
-        && let Err(error) = clear_away(core, &live, sealed.as_ref().ok())
+        && let Err(error) = clear_away(core, &live, sealed.as_ref().ok().and_then(Option::as_ref))
     {
         report.outcome = RunOutcome::Failed(error.to_failure());
     }
@@ -109,10 +129,11 @@ pub(crate) fn scratch(journal: &Journal) -> PathBuf {
 
 // ---- sealing
 
-fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
+pub(crate) fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     let sealed = seal_run(core, &live.cluster, &live.record).or_else(|error| {
         // There is space kept back for exactly this.
-        if error.is_full() && reserve::give_up(&live.record.command.reserve) {
+        let volume = core.volume_at(live.cluster.path()).filter(|_| error.is_full());
+        if volume.is_some_and(|volume| reserve::give_up(&reserve::path(&volume.root))) {
             return seal_anew(core, &live.cluster, &live.record);
         }
         Err(error)
@@ -140,6 +161,9 @@ fn seal_anew(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Ma
 
 fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
     core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
+    // A newer attempt has taken over: what this one left is not to become the newest.
+    let ours = Accepted { fence: record.fence, attempt: record.attempt };
+    fence::check(fence::read(&cluster.fence())?, ours)?;
     let file = cluster.read_record()?;
     let on_record = file.as_ref().and_then(|f| f.ca_sha256.clone());
     let seal = Seal {
@@ -148,6 +172,7 @@ fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Man
         attempt: record.attempt,
         fence: record.fence,
         ca_on_record: on_record.as_deref().or(record.ca_before.as_deref()),
+        above: record.recovery.map_or(0, |recovery| recovery.newest_recorded),
         at: core.clock.now(),
     };
     let manifest = Generations::at(cluster.generations()).seal(&cluster.working(), &seal)?;
@@ -175,9 +200,10 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
 
 // ---- judging
 
-fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, VolumeError>) -> RunReport {
+fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Option<Manifest>, VolumeError>) -> RunReport {
     let (record, exit) = (&live.record, ended.exit.as_ref());
     let (outcome, mut warnings) = verdict(live, ended);
+    warnings.splice(..0, record.warnings.iter().cloned());
     if let Some(dropped) = exit.map(|e| e.dropped_bytes).filter(|n| *n > 0) {
         warnings.push(format!("{dropped} bytes in the middle of the output were left out"));
     }
@@ -200,7 +226,7 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, Volu
         exit: exit.and_then(|e| e.exit),
         started_at: exit.map_or(Some(live.at), |e| e.started_at),
         ended_at: exit.map_or_else(|| core.clock.now(), |e| e.ended_at),
-        generation: sealed.as_ref().ok().cloned(),
+        generation: sealed.as_ref().ok().cloned().flatten(),
         rke: Some(record.rke.clone()),
         warnings,
         output_bytes: ended.output_bytes,
@@ -217,7 +243,7 @@ fn explains(error: &VolumeError, failure: &Failure) -> bool {
     }
 }
 
-fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
+pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
     if let Some(error) = ended.exit.as_ref().and_then(|e| e.start_error.as_deref()) {
         let failure = not_started(error);
         return (RunOutcome::Refused(failure), Vec::new());
@@ -226,9 +252,14 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         let failure = internal("the output of rke cannot be read".into(), true, "Check the state volume, then retry.");
         return (RunOutcome::Failed(failure), Vec::new());
     };
-    let state = files::read_optional(&live.cluster.working().join(STATE)).ok().flatten();
+    let place = match live.record.kind {
+        TaskKind::RecoverState => scratch(&live.journal),
+        TaskKind::Provision | TaskKind::Remove => live.cluster.working(),
+    };
+    let state = files::read_optional(&place.join(STATE)).ok().flatten();
     let state = state.as_deref().and_then(|bytes| state::inspect(bytes).ok());
     let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
+    let reached = ended.exit.as_ref().and_then(|e| e.reached_limit(&live.record.command));
     let judgement = classify::judge(&Case {
         kind: live.record.kind,
         exit: ended.exit.as_ref().and_then(|e| e.exit),
@@ -236,10 +267,11 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         wanted_hosts: &wanted,
         state: state.as_ref(),
         ca_before: live.record.ca_before.as_deref(),
-        stopped: stopped(live, ended.exit.as_ref()),
+        stopped: stopped(live, reached.as_ref()),
     });
     let outcome = judgement.outcome.map_err(|failure| match failure.class {
         FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
+        FailureClass::Internal if ended.exit.as_ref().is_some_and(|e| e.output_failed) => unwritten(),
         _ => failure,
     });
     (outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
@@ -263,9 +295,9 @@ fn not_started(error: &str) -> Failure {
     )
 }
 
-fn stopped(live: &Live, exit: Option<&ExitRecord>) -> Option<Stop> {
-    if exit.is_some_and(|e| e.timed_out) {
-        return Some(Stop::TimedOut { limit: live.record.command.time_limit() });
+fn stopped<'a>(live: &Live, reached: Option<&'a ReachedLimit>) -> Option<Stop<'a>> {
+    if let Some(reached) = reached {
+        return Some(Stop::TimedOut(reached));
     }
     if live.journal.has(Mark::Cancel) {
         return Some(Stop::Cancelled);

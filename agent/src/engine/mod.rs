@@ -4,8 +4,10 @@
 //! - `attend`: waits for its end, whoever started it, and follows its output.
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
+//! - `recover`: brings lost or damaged state back.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
+//! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
 //!
 //! The disk is the truth: each step is journaled before the next, so that the agent may end at any
@@ -16,7 +18,9 @@ mod core;
 mod execute;
 mod finish;
 mod held;
+mod predecessor;
 mod probe;
+mod recover;
 pub mod settings;
 mod startup;
 mod stop;
@@ -43,7 +47,7 @@ use self::core::Core;
 use self::held::{Table, Taken, Whose, Wish};
 use self::probe::Probe;
 use crate::port::{Engine, Event};
-use crate::run::host::{Host, ThisHost};
+use crate::run::host::Host;
 use crate::run::journal::Mark;
 use crate::volume::identity::{self, Volume, VolumeRefusal};
 
@@ -84,8 +88,8 @@ impl LocalEngine {
         clock: Clock,
         events: UnboundedSender<Event>,
     ) -> Result<Arc<Self>, OpenError> {
-        let host = ThisHost::new(settings.rke.clone(), settings.supervisor_exe.clone());
-        Self::open_on(Arc::new(host), settings, clock, events).await
+        let host = Arc::new(settings.this_host(Arc::clone(&clock)));
+        Self::open_on(host, settings, clock, events).await
     }
 
     /// Like [`LocalEngine::open`], on a host of the caller's choice.

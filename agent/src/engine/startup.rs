@@ -18,8 +18,7 @@ use tokio::sync::watch;
 use super::attend::{self, Live};
 use super::core::Core;
 use super::finish;
-use super::held::{Started, Taken, Whose, Wish};
-use crate::port::{Event, OutputLength, OutputSource};
+use super::held::{Taken, Whose, Wish};
 use crate::run::journal::{Journal, Mark, ProcessId, RunRecord};
 use crate::run::machine::{self, Journaled, Step};
 use crate::volume::VolumeError;
@@ -186,24 +185,10 @@ pub(crate) fn go_on(core: &Arc<Core>, found: Found) {
         core.held.wish(found.whose.attempt, Wish::Forget);
     }
     if let (Step::Report, Some(report)) = (found.step, &found.result) {
-        return tell_again(core, &found, report.clone());
+        return finish::tell_with_output(core, found.whose, &found.journal, report.clone());
     }
     let going_on = core.clone();
     core.spawn(Box::pin(async move { take_step(going_on, found, wishes).await }));
-}
-
-/// What is sealed is only told again, with its output.
-fn tell_again(core: &Arc<Core>, found: &Found, report: RunReport) {
-    if let Some(at) = report.started_at {
-        let (attempt, fence) = (report.attempt, report.fence);
-        let (_, length) = watch::channel(OutputLength { bytes: report.output_bytes, complete: true });
-        let output = OutputSource { attempt, fence, path: found.journal.output(), length };
-        let started = Started { at, output };
-        let event: Event = found.whose.started(&started);
-        core.held.started(attempt, started, false);
-        core.tell(event);
-    }
-    finish::tell(core, report);
 }
 
 async fn take_step(core: Arc<Core>, mut found: Found, wishes: watch::Receiver<Wish>) {

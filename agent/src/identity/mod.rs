@@ -9,7 +9,6 @@
 pub mod credentials;
 pub mod enroll;
 pub mod files;
-pub mod pinned;
 pub mod renew;
 pub mod token_source;
 

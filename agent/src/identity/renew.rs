@@ -101,6 +101,7 @@ impl Renewer {
             }
             let delay = backoff.next(self.mint.chance()).max(Duration::from_secs(1));
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(delay) => {}
                 () = asked.notified() => {}
             }
@@ -116,6 +117,7 @@ impl Renewer {
                 return;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
                 () = asked.notified() => return,
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{Assignment, RunVerdict};
+use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
@@ -91,6 +92,7 @@ impl Session<'_> {
     pub(super) async fn hold<R>(self, renewed: impl Future<Output = R>) -> Result<Ended<R>, SessionError> {
         let (up, up_out) = mpsc::channel(ON_THE_WIRE);
         let hello = tokio::select! {
+            biased;
             () = self.shutdown.soft.cancelled() => return Ok(Ended::Stopped),
             hello = messages::hello(self.engine.as_ref(), self.clock) => hello,
         };
@@ -155,6 +157,7 @@ impl Session<'_> {
             }
         };
         tokio::select! {
+            biased;
             () = self.shutdown.soft.cancelled() => Err(SessionError::Silent),
             greeted = tokio::time::timeout(WELCOME_TIMEOUT, greeting) => {
                 greeted.map_err(|_| SessionError::NoWelcome).flatten()
@@ -186,6 +189,7 @@ impl Session<'_> {
     async fn farewell(&self, down: &mut Streaming<v1::ControllerMessage>, deadline: Option<Instant>) {
         let read_on = async { while let Ok(Some(_)) = down.message().await {} };
         tokio::select! {
+            biased;
             () = read_on => {}
             () = sleep_until(deadline) => {}
             () = self.shutdown.hard.cancelled() => {}
@@ -323,14 +327,23 @@ impl<'a> Talk<'a> {
 
     fn assigned(&mut self, wire: v1::Assignment) {
         let (attempt, fence) = (wire.attempt.parse::<AttemptId>(), Fence(wire.fence));
+        let kind = wire.kind.clone();
         match (Assignment::try_from(wire), attempt) {
             (Ok(assignment), _) => self.accept(assignment),
+            (Err(_), Ok(attempt)) if kind.parse::<TaskKind>().is_err() => self.decline_kind(attempt, fence, &kind),
             (Err(malformed), Ok(attempt)) => self.refuse(attempt, fence, &malformed.to_string()),
             (Err(malformed), Err(_)) => {
                 tracing::warn!(%malformed, "an assignment cannot be read, nor whose it is");
                 self.offer_again();
             }
         }
+    }
+
+    /// Declines what a newer agent may know: the task goes back to the queue and waits for one.
+    fn decline_kind(&mut self, attempt: AttemptId, fence: Fence, kind: &str) {
+        tracing::warn!(%attempt, %fence, kind, "an assignment is of a kind that this agent does not know");
+        self.waiting.push_back(messages::unsupported(attempt, fence, kind));
+        self.offer_again();
     }
 
     /// Refuses what cannot be read. A decline would have it come again, and again not be read.

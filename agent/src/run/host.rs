@@ -10,12 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cratekube_common::domain::id::AttemptId;
 use cratekube_common::runtime::blocking::Blocking;
+use cratekube_common::runtime::clock::Clock;
 use rustix::process::Signal;
 
 use super::journal::ProcessId;
 use super::process::{self, Awaited};
 use super::rke::{Finder, Rke, RkeError};
+use super::scope::{self, Scope};
+use super::strays;
 
 /// How often a process is looked at that cannot be awaited.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -50,6 +54,16 @@ pub trait Host: Send + Sync + fmt::Debug + 'static {
     /// Signals the group of a process; one that is gone is no error.
     fn signal_group(&self, process: ProcessId, signal: Signal) -> io::Result<()>;
 
+    /// Ends everything in the control group of a run whose supervisor is gone, if it is the run's own.
+    fn end_cgroup(&self, _cgroup: &str, _attempt: AttemptId) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Ends every process that the `rke` of a run has left, when its supervisor is gone; says how many.
+    fn end_strays(&self, _run_dir: &Path) -> usize {
+        0
+    }
+
     /// Where work is done that waits for the volume.
     fn blocking(&self) -> Blocking {
         Blocking::Threads
@@ -61,14 +75,30 @@ pub trait Host: Send + Sync + fmt::Debug + 'static {
 pub struct ThisHost {
     finder: Finder,
     supervisor_exe: Option<PathBuf>,
+    scope: Option<Scope>,
+    clock: Clock,
 }
 
 impl ThisHost {
-    /// With this `rke` (the first one on `PATH` when none is named), and this executable as the
-    /// supervisor (our own when none is named).
+    /// With the `rke` that is found, this executable as the supervisor (our own when none is named), in a
+    /// scope where there is one to be had.
     #[must_use]
-    pub fn new(rke: Option<PathBuf>, supervisor_exe: Option<PathBuf>) -> Self {
-        Self { finder: Finder::new(rke), supervisor_exe }
+    pub fn new(finder: Finder, supervisor_exe: Option<PathBuf>, scope: Option<Scope>, clock: Clock) -> Self {
+        Self { finder, supervisor_exe, scope, clock }
+    }
+
+    /// In a scope, or as near to it as this host allows.
+    fn spawn(&self, run_dir: &Path, lock: &File) -> io::Result<Child> {
+        let exe = self.supervisor_exe.as_deref();
+        if let Some(scope) = &self.scope {
+            match scope.start(exe, run_dir, lock, &self.clock) {
+                Ok(child) => return Ok(child),
+                Err(error) => {
+                    tracing::warn!(run = %run_dir.display(), %error, "no scope for this run: it does not outlive a restart of the agent's unit");
+                }
+            }
+        }
+        process::start_supervisor(exe, run_dir, lock)
     }
 }
 
@@ -83,7 +113,7 @@ impl Host for ThisHost {
     }
 
     fn start_supervisor(&self, run_dir: &Path, lock: &File) -> io::Result<Supervisor> {
-        let child = process::start_supervisor(self.supervisor_exe.as_deref(), run_dir, lock)?;
+        let child = self.spawn(run_dir, lock)?;
         Ok(Supervisor { process: process::identify(child.id().cast_signed()).ok(), child: Some(child) })
     }
 
@@ -107,5 +137,13 @@ impl Host for ThisHost {
 
     fn signal_group(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
         process::signal_group(process, signal)
+    }
+
+    fn end_cgroup(&self, cgroup: &str, attempt: AttemptId) -> io::Result<()> {
+        scope::end_cgroup(Path::new(scope::CGROUPS), cgroup, attempt)
+    }
+
+    fn end_strays(&self, run_dir: &Path) -> usize {
+        strays::end_run(run_dir)
     }
 }

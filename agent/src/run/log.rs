@@ -36,6 +36,7 @@ struct Bounded {
     tail: VecDeque<u8>,
     written: u64,
     dropped: u64,
+    stopped: bool,
 }
 
 /// What became of the output.
@@ -45,6 +46,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes left out.
     pub dropped: u64,
+    /// True when even the end could not be written.
+    pub failed: bool,
 }
 
 impl OutputLog {
@@ -53,8 +56,16 @@ impl OutputLog {
     pub fn new(file: File, path: PathBuf, cap: u64) -> Self {
         let tail = TAIL.min(cap / 2);
         let tail_limit = usize::try_from(tail).unwrap_or(usize::MAX);
-        let kept =
-            Bounded { file, path, head_left: cap - tail, tail_limit, tail: VecDeque::new(), written: 0, dropped: 0 };
+        let kept = Bounded {
+            file,
+            path,
+            head_left: cap - tail,
+            tail_limit,
+            tail: VecDeque::new(),
+            written: 0,
+            dropped: 0,
+            stopped: false,
+        };
         Self { redactor: Redactor::new(None), kept }
     }
 
@@ -66,6 +77,12 @@ impl OutputLog {
     /// Takes the next bytes.
     pub fn append(&mut self, chunk: &[u8]) {
         self.kept.append(self.redactor.pass(chunk));
+    }
+
+    /// True when the file could not be written to before its bound was reached: the end needs space.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.kept.stopped
     }
 
     /// Writes what was held back, and the tail.
@@ -96,7 +113,7 @@ impl Bounded {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Full or broken: what comes from here on is kept in memory as far as it fits.
-                Err(_) => self.head_left = 0,
+                Err(_) => (self.head_left, self.stopped) = (0, true),
             }
         }
         self.keep(chunk);
@@ -117,18 +134,19 @@ impl Bounded {
         } else {
             Vec::new()
         };
-        let (front, back) = self.tail.as_slices();
+        let (mut failed, (front, back)) = (false, self.tail.as_slices());
         for part in [&mark, front, back] {
             match fault::write_all(&self.file, &self.path, part) {
                 Ok(()) => self.written += part.len() as u64,
                 Err(_) => {
                     self.dropped += self.tail.len() as u64;
+                    failed = true;
                     break;
                 }
             }
         }
         self.tail = VecDeque::new();
-        Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped }
+        Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped, failed }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Seal<'a> {
     pub fence: Fence,
     /// The CA that the state must carry; none while none is on record.
     pub ca_on_record: Option<&'a str>,
+    /// The generation gets a number above this one, also where the volume does not have that one.
+    pub above: u64,
     /// The time.
     pub at: Timestamp,
 }
@@ -136,13 +138,51 @@ impl Generations {
         Ok(difference(&manifest.files, &found, &[]))
     }
 
+    /// The newest generation that `rke` can be run on, and that is still what was sealed.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub fn newest_verified(&self) -> Result<Option<Manifest>, VolumeError> {
+        for number in self.numbers()?.into_iter().rev() {
+            let manifest = self.expect(number)?;
+            if !manifest.good {
+                continue;
+            }
+            match self.verify(number)? {
+                None => return Ok(Some(manifest)),
+                Some(fault) => tracing::error!(path = %self.path(number).display(), fault, "a generation is damaged"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files of a generation but its description, each compared with its checksum.
+    ///
+    /// # Errors
+    /// When what is read is not what was sealed, and from the filesystem.
+    pub fn content(&self, number: u64) -> Result<Vec<(String, Vec<u8>)>, VolumeError> {
+        let (manifest, path) = (self.expect(number)?, self.path(number));
+        let damaged = |fault: String| VolumeError::Damaged { path: path.clone(), fault };
+        let mut content = Vec::new();
+        for file in manifest.files.iter().filter(|file| file.name != CLUSTER_YML) {
+            let bytes = files::read_optional(&path.join(&file.name)).map_err(VolumeError::io("read", &path))?;
+            let bytes = bytes.ok_or_else(|| damaged(format!("{} is missing", file.name)))?;
+            let (_, sha256) = digest::copy(bytes.as_slice(), |_| Ok(())).map_err(VolumeError::io("read", &path))?;
+            if sha256 != file.sha256 {
+                return Err(damaged(format!("{} is not what was sealed", file.name)));
+            }
+            content.push((file.name.clone(), bytes));
+        }
+        Ok(content)
+    }
+
     /// Seals the state files of a directory as the next generation.
     ///
     /// # Errors
     /// From the filesystem; nothing is half there then.
     pub fn seal(&self, from: &Path, seal: &Seal<'_>) -> Result<Manifest, VolumeError> {
         let newest = self.newest()?;
-        let number = newest.as_ref().map_or(1, |m| m.number + 1);
+        let number = newest.as_ref().map_or(0, |m| m.number).max(seal.above) + 1;
         if let Some(sealed) = newest.filter(|m| m.attempt == seal.attempt) {
             return Ok(sealed);
         }
@@ -324,6 +364,7 @@ mod tests {
             attempt: AttemptId(Uuid::from_u128(attempt)),
             fence: Fence(3),
             ca_on_record: ca,
+            above: 0,
             at: Timestamp::from_millis(1_795_000_000_000),
         }
     }

@@ -1,7 +1,9 @@
 //! The state volume: what is on it and what may be done with it.
 //!
 //! - [`identity`]: is this the volume, and is it served by us alone?
+//! - [`origin`]: is it the volume itself, or a copy of it?
 //! - [`layout`]: where everything of one cluster is, and that no symlink leads elsewhere.
+//! - [`owner`]: whose turn it is to serve it.
 //! - [`fence`]: the highest fence ever accepted.
 //! - [`generations`]: immutable, numbered copies of the state.
 //! - [`gate`]: whether `rke` may start on what is there.
@@ -15,6 +17,8 @@ pub mod gate;
 pub mod generations;
 pub mod identity;
 pub mod layout;
+pub mod origin;
+pub mod owner;
 pub mod reserve;
 
 use std::io;
@@ -79,6 +83,14 @@ pub enum VolumeError {
         /// The lock.
         path: PathBuf,
     },
+    /// The run that came with the last fence has not ended.
+    #[error("attempt {attempt} runs on this cluster under fence {fence} and has not ended")]
+    Running {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its fence.
+        fence: Fence,
+    },
     /// The attempt has a run already, and was told about.
     #[error("attempt {attempt} was executed before; its run is kept in {}", path.display())]
     Known {
@@ -92,6 +104,14 @@ pub enum VolumeError {
     Gone {
         /// Where it was.
         root: PathBuf,
+    },
+    /// Another agent began to serve the volume.
+    #[error("{} says that the volume is served by another agent now, on {host}", path.display())]
+    Displaced {
+        /// What says so.
+        path: PathBuf,
+        /// The other one's host.
+        host: String,
     },
     /// A write was lost or refused before: what is on the volume may not be what was written.
     #[error("the state volume at {} failed before and is not trusted: {fault}", root.display())]
@@ -136,7 +156,7 @@ impl VolumeError {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         match self {
-            Self::Gone { .. } | Self::Distrusted { .. } => true,
+            Self::Gone { .. } | Self::Displaced { .. } | Self::Distrusted { .. } => true,
             Self::Io { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(errno) => BREAKING.contains(&errno),
                 None => source.kind() == io::ErrorKind::ReadOnlyFilesystem,
@@ -164,7 +184,12 @@ impl VolumeError {
             Self::Fenced { .. } | Self::Known { .. } => {
                 (Class::Internal, false, "Nothing: a newer attempt has taken over.")
             }
-            Self::Locked { .. } => (Class::Internal, true, "Wait for that run to end, then retry."),
+            Self::Displaced { .. } => {
+                (Class::Volume, false, "Stop this agent: the volume and its clusters are the other one's now.")
+            }
+            Self::Locked { .. } | Self::Running { .. } => {
+                (Class::Internal, true, "Wait for that run to end, then retry.")
+            }
             _ if self.is_broken() => (Class::Volume, true, BROKEN),
             _ if self.is_full() => (Class::Volume, true, "Free space on the volume or enlarge it, then retry."),
             _ => (Class::Volume, true, "Check the volume: is it mounted, writable and healthy? Then retry."),

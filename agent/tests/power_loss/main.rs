@@ -35,6 +35,7 @@ fn seal(attempt: u128) -> Seal<'static> {
         attempt: AttemptId(Uuid::from_u128(attempt)),
         fence: Fence(3),
         ca_on_record: None,
+        above: 0,
         at: Timestamp::from_millis(1_795_000_000_000),
     }
 }
@@ -231,7 +232,9 @@ fn hostile_row_58_what_a_journal_says_is_whole_and_there_once_it_is_answered() {
         ended_at: Timestamp::from_millis(1),
         output_bytes: 7,
         dropped_bytes: 0,
+        output_failed: false,
         timed_out: false,
+        reached: None,
     };
     journal.write_exit(&exit).unwrap();
     journal.write_unsealed(&[]).unwrap();

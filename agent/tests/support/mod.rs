@@ -179,6 +179,7 @@ impl World {
             volume: self.volume_id,
             spec: self.spec(),
             known: None,
+            recovery: None,
         }
     }
 

@@ -39,6 +39,7 @@ impl OperationKind {
         match self {
             Self::Provision => &[TaskKind::Provision],
             Self::Remove => &[TaskKind::Remove],
+            Self::RecoverState => &[TaskKind::RecoverState],
             _ => &[],
         }
     }

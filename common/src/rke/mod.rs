@@ -10,7 +10,8 @@
 //! - [`evidence`]: what its output says that matters for the verdict, collected while streaming.
 //! - [`state`]: what is in `cluster.rkestate`, and whether it is whole.
 //! - [`cause`]: the line that shows why a run failed, as a class with a remedy.
-//! - [`classify`]: whether a run did what was asked, from exit, evidence and state together.
+//! - [`classify`]: whether a run did what was asked, from exit, evidence and state together; `overdue`
+//!   says what a time limit ended.
 //!
 //! The agent feeds output through [`lines::LineReader`] to [`phases::PhaseTracker`] and
 //! [`evidence::Evidence`], inspects the state file, and asks [`classify::judge`].
@@ -23,6 +24,7 @@ pub mod evidence;
 mod hosts;
 pub mod lines;
 pub mod logins;
+mod overdue;
 pub mod phases;
 pub mod render;
 pub mod state;

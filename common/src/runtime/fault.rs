@@ -26,7 +26,8 @@
 //!
 //! [`TRACE`] names a file to which each process appends a line for each step that it takes:
 //! `<pid> <step> <path>`, with ` FAULT <act>` behind it where a plan has struck. Both variables are
-//! handed on to supervisors.
+//! handed on to supervisors; with [`SUPERVISOR_PLAN`] given, supervisors get that plan instead, or none
+//! where it is empty.
 //!
 //! Within a test's own process, `install` plans for the paths that contain a part, and `record` keeps
 //! every step with its data, for those that rebuild what a crash may leave. A killed test helps nobody:
@@ -48,6 +49,8 @@ pub use plan::{Act, Plan};
 
 /// Names the plans.
 pub const PLAN: &str = "CRATEKUBE_FAULT";
+/// Names the plans of supervisors, where they are to have others than who starts them.
+pub const SUPERVISOR_PLAN: &str = "CRATEKUBE_FAULT_SUPERVISOR";
 /// Names the file that steps are told to.
 pub const TRACE: &str = "CRATEKUBE_FAULT_TRACE";
 
@@ -148,7 +151,7 @@ pub fn fallible_point(name: &str) -> io::Result<()> {
 /// Whether a variable of the environment is one of ours.
 #[must_use]
 pub fn is_variable(name: &str) -> bool {
-    cfg!(feature = "faults") && (name == PLAN || name == TRACE)
+    cfg!(feature = "faults") && [PLAN, SUPERVISOR_PLAN, TRACE].contains(&name)
 }
 
 /// What a process that is started by this one is to find in its environment.
@@ -158,6 +161,7 @@ pub fn handed_on() -> Vec<(String, String)> {
     if let Some(handed_on) = active::handed_on() {
         return handed_on;
     }
-    let ours = |name: &str| Some((name.to_owned(), std::env::var(name).ok().filter(|_| is_variable(name))?));
-    [PLAN, TRACE].into_iter().filter_map(ours).collect()
+    let ours = |name: &str| std::env::var(name).ok().filter(|_| is_variable(name));
+    let of_supervisor = [(PLAN, ours(SUPERVISOR_PLAN).or_else(|| ours(PLAN))), (TRACE, ours(TRACE))];
+    of_supervisor.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

@@ -64,8 +64,9 @@ impl Edge {
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = shutdown.soft.cancelled() => break,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((io, address)) => match count.admit(address.ip(), &edge.limits) {
@@ -83,6 +84,7 @@ impl Edge {
         drop(listener);
         connections.close();
         tokio::select! {
+            biased;
             () = connections.wait() => {}
             () = tokio::time::sleep(edge.limits.drain) => shutdown.hard.cancel(),
             () = shutdown.hard.cancelled() => {}
@@ -96,6 +98,7 @@ impl Edge {
     {
         let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(io);
         let stream = tokio::select! {
+            biased;
             done = tokio::time::timeout(self.limits.handshake, handshake) => match done {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return tracing::debug!(listener = self.name, %address, %error, "handshake failed"),
@@ -115,10 +118,12 @@ impl Edge {
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = shutdown.soft.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
+                    biased;
                     ended = connection => ended,
                     () = shutdown.hard.cancelled() => Ok(()),
                 }

@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::AttemptId;
+use cratekube_common::runtime::fault;
 use cratekube_proto::MAX_CHUNK_BYTES;
 use cratekube_proto::convert::parse;
 use cratekube_proto::status::Refusal;
@@ -72,6 +73,7 @@ async fn store_all(
             return Err(Refusal::Unauthenticated.status("the client certificate has ended"));
         }
         let (stored, closed) = answer.map_or((0, true), |stored| (stored, false));
+        fault::point("output.stored");
         let answer = v1::OutputStored { attempt: attempt.to_string(), stored, closed };
         outbound.send(Ok(answer)).await.map_err(|_| Refusal::Unavailable.status("the agent is gone"))?;
     }

@@ -101,7 +101,8 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
 }
 
 fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
-    let provision = view.kind == TaskKind::Provision;
+    // Everything but a removal leaves a state to go on from.
+    let provision = view.kind != TaskKind::Remove;
     if let Some(words) = finding.contradiction.as_ref().filter(|_| provision) {
         let said = match &report.outcome {
             RunOutcome::Succeeded => "the run succeeded".to_owned(),
@@ -150,6 +151,8 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
             s.cluster = Some(match view.kind {
                 TaskKind::Provision => ClusterEvent::Verified,
                 TaskKind::Remove => ClusterEvent::Removed,
+                // The state is back; what it describes was not looked at.
+                TaskKind::RecoverState => ClusterEvent::Degraded,
             });
         }
         End::Done if stopping || over => {

@@ -30,6 +30,7 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/environments/{env}/clusters/{name}", get(clusters::show::show).delete(clusters::remove::remove)),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),
         ("/v1/operations/{id}/cancel", post(operations::cancel::cancel)),

@@ -50,6 +50,19 @@ pub struct UnwantedCluster {
     pub if_revision: Option<u64>,
 }
 
+/// A cluster whose state is to be brought back.
+#[derive(Debug, Clone)]
+pub struct LostState {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// Why.
+    pub reason: String,
+    /// From this generation and no other.
+    pub generation: Option<u64>,
+}
+
 /// Proof that work was recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Receipt {
@@ -112,9 +125,39 @@ impl Service {
             if_revision: unwanted.if_revision,
             requested_by: actor.subject.clone(),
             reason: unwanted.reason,
+            generation: None,
             retry_of: None,
             idempotency: self.idempotency(actor, idempotency),
             audit: actor.audit("cluster.remove", object, detail),
+            now: self.clock.now(),
+        };
+        self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// Records that a cluster's state is to be brought back.
+    ///
+    /// # Errors
+    /// When it was not recorded, and why.
+    pub async fn recover_state(
+        &self,
+        actor: &Actor,
+        lost: LostState,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Receipt, ServiceError> {
+        let object = format!("{}/{}", lost.environment, lost.name);
+        let request = AcceptOperation {
+            operation: self.mint.id(),
+            tasks: self.task_ids(OperationKind::RecoverState),
+            kind: OperationKind::RecoverState,
+            environment: lost.environment,
+            name: lost.name,
+            if_revision: None,
+            requested_by: actor.subject.clone(),
+            generation: lost.generation,
+            retry_of: None,
+            idempotency: self.idempotency(actor, idempotency),
+            audit: actor.audit("cluster.recover-state", object, lost.reason.clone()),
+            reason: Some(lost.reason),
             now: self.clock.now(),
         };
         self.receipt(self.store.accept_operation(request).await?)

@@ -15,11 +15,11 @@ use cratekube_common::domain::id::{AgentId, AttemptId, SessionId, VolumeId};
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
-use cratekube_common::runtime::{clock::Clock, mint::Mint};
+use cratekube_common::runtime::{clock::Clock, fault, mint::Mint};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{Connected, Greeting, Heartbeat, Order};
+use super::conversation::{Connected, Declined, Greeting, Heartbeat, Order};
 use super::credit::{Credit, Taken};
 use super::leases::Leases;
 use super::lines::{Line, Lines};
@@ -35,6 +35,8 @@ const ORDERS: usize = 256;
 /// After an agent declined an assignment it is offered nothing for this long: what made it decline
 /// (a run that is still ending, a lock) takes longer than a round trip to pass.
 const PAUSE_AFTER_DECLINE: Duration = Duration::from_secs(5);
+/// And no longer than this, however often it declined.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Tasks leased in one transaction at most.
 const BATCH: u32 = 32;
 
@@ -140,6 +142,7 @@ impl Dispatch {
             environments: agent.environments.clone(),
             takes_work: agent.state == AgentState::Active,
             not_before: Duration::ZERO,
+            unsupported: 0,
             contested,
             orders: sender,
             end: end.clone(),
@@ -151,9 +154,12 @@ impl Dispatch {
     }
 
     /// A session is over.
-    pub fn disconnect(&self, agent: AgentId, session: SessionId) {
-        self.presence.leave(agent, session);
+    pub async fn disconnect(&self, agent: AgentId, session: SessionId) {
+        let was_current = self.presence.leave(agent, session);
         self.lines.close(agent, session);
+        if was_current && let Err(error) = self.store.note_disconnect(agent).await {
+            tracing::warn!(%agent, %error, "cannot note that an agent left");
+        }
     }
 
     /// The agent can take so many assignments now.
@@ -236,18 +242,17 @@ impl Dispatch {
     ///
     /// # Errors
     /// From the store.
-    pub async fn declined(
-        &self,
-        agent: AgentId,
-        attempt: AttemptId,
-        fence: Fence,
-        reason: String,
-    ) -> Result<(), StoreError> {
+    pub async fn declined(&self, agent: AgentId, declined: Declined) -> Result<(), StoreError> {
+        let Declined { attempt, fence, reason, unsupported } = declined;
         tracing::warn!(%agent, %attempt, reason, "assignment declined");
         let applied = self.store.release_attempt(agent, attempt, fence, reason, self.clock.now()).await?;
         self.leases.release(attempt);
         self.applied(agent, attempt, applied);
-        self.lines.with_current(agent, |line| line.not_before = self.clock.monotonic() + PAUSE_AFTER_DECLINE);
+        let now = self.clock.monotonic();
+        self.lines.with_current(agent, |line| {
+            line.unsupported = if unsupported { line.unsupported.saturating_add(1) } else { 0 };
+            line.not_before = now + pause_after_decline(line.unsupported);
+        });
         // Another agent may take it, if it is bound to none.
         self.watch.announce_work();
         Ok(())
@@ -367,6 +372,7 @@ impl Dispatch {
 
     /// Sends a leased task on the session that asked for it; gives it back when that is over.
     async fn send(&self, agent: AgentId, session: SessionId, task: LeasedTask) {
+        fault::point("lease.granted");
         let LeasedTask { mut assignment, sealed_secrets } = task;
         let (attempt, fence, operation) = (assignment.attempt, assignment.fence, assignment.operation);
         if let Some(sealed) = sealed_secrets {
@@ -440,6 +446,13 @@ impl Dispatch {
     }
 }
 
+/// How long an agent is offered nothing after it declined: longer each time for what it does not know,
+/// which only an upgrade changes, and with that it connects anew.
+fn pause_after_decline(unsupported: u32) -> Duration {
+    let factor = 2u32.saturating_pow(unsupported.saturating_sub(1));
+    PAUSE_AFTER_DECLINE.saturating_mul(factor).min(LONGEST_PAUSE)
+}
+
 fn served(volumes: &[VolumeStatus]) -> Vec<VolumeId> {
     volumes.iter().filter(|volume| volume.fault.is_none()).map(|volume| volume.id).collect()
 }
@@ -454,5 +467,16 @@ fn seen(session: SessionId, now: Timestamp, facts: &AgentFacts, agent_now: Times
         free_slots: 0,
         load: 0.0,
         address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_row_52_what_an_agent_does_not_know_is_offered_to_it_ever_more_rarely() {
+        let pauses: Vec<u64> = (0..10).map(|n| pause_after_decline(n).as_secs()).collect();
+        assert_eq!(pauses, [5, 5, 10, 20, 40, 80, 160, 320, 600, 600]);
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Line {
     pub(super) takes_work: bool,
     /// Nothing is offered before this point of the monotonic clock.
     pub(super) not_before: Duration,
+    /// How many assignments in a row it declined because it does not know their kind.
+    pub(super) unsupported: u32,
     /// Volumes that another agent's session served when this one connected.
     pub(super) contested: Vec<VolumeId>,
     pub(super) orders: mpsc::Sender<Order>,

@@ -82,6 +82,8 @@ impl Service {
             if_revision: None,
             requested_by: actor.subject.clone(),
             reason: failed.reason.clone(),
+            // The store takes the one of the operation that is repeated.
+            generation: None,
             retry_of: Some((failed.id, failed.cluster_id)),
             idempotency: self.idempotency(actor, idempotency),
             audit: actor.audit("operation.retry", failed.id.to_string(), failed.kind.to_string()),

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use cratekube_common::domain::agent::{Agent, AgentFacts};
 use cratekube_common::domain::attempt::Fence;
@@ -203,6 +204,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// What was refused and is kept as evidence, newest first.
     async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError>;
+
+    // --- what happened ------------------------------------------------------------------------
+
+    /// What happened after an event, oldest first, at most `limit` of what the filter lets through. Each
+    /// event is kept by the transaction of the change that it tells of: nothing is missed, and nothing
+    /// is told that did not happen.
+    async fn events(&self, after: u64, filter: EventFilter, limit: usize) -> Result<Events, StoreError>;
+
+    /// Changes whenever there are new events of this controller's own.
+    fn events_happen(&self) -> watch::Receiver<u64>;
+
+    /// An agent's session ended.
+    async fn note_disconnect(&self, agent: AgentId) -> Result<(), StoreError>;
 
     // --- housekeeping -------------------------------------------------------------------------
 

@@ -158,6 +158,7 @@ impl Host for MachineHost {
     async fn rke(&self) -> Result<Arc<Rke>, RkeError> {
         Ok(Arc::new(Rke {
             path: "/usr/local/bin/rke".into(),
+            mark: None,
             binary: RkeBinary { version: "v1.6.3".into(), sha256: "00".repeat(32), rehearsal: false },
             kubernetes_versions: vec![VERSION.into()],
         }))

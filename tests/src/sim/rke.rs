@@ -61,6 +61,8 @@ pub async fn run(
     let done = match rke.record.kind {
         TaskKind::Provision => rke.up(found).await,
         TaskKind::Remove => rke.remove().await,
+        // Nobody asks for it here.
+        TaskKind::RecoverState => Err(Early::Failed),
     };
     let (exit, how) = match done {
         Ok(()) => (ExitStatus::Code(0), "done".to_owned()),

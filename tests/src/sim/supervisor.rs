@@ -55,8 +55,13 @@ struct Supervision {
 impl Supervision {
     async fn run(mut self, me: ProcessId) -> Result<(), Killed> {
         self.pause(self.machine.chance(|chance| chance.between(Duration::ZERO, SLOW_START))).await?;
-        let mut record =
-            SupervisorRecord { supervisor: me, boot_id: self.record.boot_id.clone(), rke: None, started_at: None };
+        let mut record = SupervisorRecord {
+            supervisor: me,
+            boot_id: self.record.boot_id.clone(),
+            rke: None,
+            started_at: None,
+            cgroup: None,
+        };
         let _whole_or_not = self.journal.write_supervisor(&record);
         let (rke, life) = self.machine.fork(What::Rke);
         let started_at = self.machine.clock.now();
@@ -87,14 +92,18 @@ impl Supervision {
             written += self.append(output.as_mut(), &line);
         };
         self.pause(self.machine.chance(|chance| chance.between(Duration::ZERO, SLOW_START))).await?;
+        let believes = self.machine.sabotage == Some(Sabotage::BelievesInSuccess);
+        let told = if believes { ExitStatus::Code(0) } else { exit };
         let exit_record = ExitRecord {
-            exit: Some(exit),
+            exit: Some(told),
             start_error: None,
             started_at: Some(started_at),
             ended_at: self.machine.clock.now(),
             output_bytes: written,
             dropped_bytes: 0,
+            output_failed: false,
             timed_out: false,
+            reached: None,
         };
         if self.journal.write_exit(&exit_record).is_ok() {
             self.machine.model.exited(self.record.attempt, exit);

@@ -215,18 +215,30 @@ fn warnings_and_rehearsals_are_said_on_operation_and_cluster() {
     assert_eq!(s.warnings.len(), 2);
 }
 
+#[test]
+fn hostile_row_58_state_that_came_back_leaves_the_cluster_degraded_and_known() {
+    let back = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, Some(manifest(7, "ca"))));
+    assert_eq!((back.operation, back.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Degraded)));
+    assert_eq!(back.known.unwrap().generation, 7);
+    let unsealed = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, None));
+    assert_eq!(unsealed.failure.unwrap().class, FailureClass::State, "nothing was sealed: not believed");
+    let failed = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Failed(failure(FailureClass::State)), None));
+    assert_eq!((failed.cluster, failed.known), (Some(ClusterEvent::Failed), None));
+}
+
 /// Phases that a cluster can be in while a task of this kind runs on it.
 fn phase(kind: TaskKind) -> ClusterPhase {
     match kind {
         TaskKind::Provision => ClusterPhase::Provisioning,
         TaskKind::Remove => ClusterPhase::Removing,
+        TaskKind::RecoverState => ClusterPhase::Updating,
     }
 }
 
 proptest! {
     #[test]
     fn every_settlement_is_a_legal_step_of_every_life_cycle(
-        kind in 0usize..2,
+        kind in 0usize..TaskKind::ALL.len(),
         operation in 0usize..6,
         state in 0usize..3,
         outcome in 0usize..3,

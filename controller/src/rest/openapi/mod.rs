@@ -58,6 +58,7 @@ pub(super) struct IdempotencyHeader {
         clusters::create::create,
         clusters::show::show,
         clusters::remove::remove,
+        clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
         operations::list::list,

@@ -44,6 +44,7 @@ macro_rules! every_verb {
         #[async_trait]
         impl Store for Broken {
             $(async fn $verb(&self, $($name: $argument),*) -> Result<$answer, StoreError> { self.answer().await })+
+            fn events_happen(&self) -> tokio::sync::watch::Receiver<u64> { tokio::sync::watch::channel(0).1 }
             async fn close(&self) {}
         }
     };
@@ -84,6 +85,8 @@ every_verb! {
     delayed_tasks() -> Vec<(TaskId, Duration)>;
     release_task(_a: TaskId) -> Option<OperationId>;
     evidence(_a: PageRequest) -> Page<Evidence>;
+    events(_a: u64, _b: EventFilter, _c: usize) -> Events;
+    note_disconnect(_a: AgentId) -> ();
     audit(_a: AuditEntry, _b: Timestamp) -> ();
     audit_entries(_a: PageRequest) -> Page<AuditRecord>;
     purge_expired(_a: Timestamp) -> u64;

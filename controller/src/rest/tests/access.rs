@@ -35,6 +35,7 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("DELETE", "/v1/environments/{env}/clusters/{name}", Needs::In(Role::Operator)),
     ("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", Needs::In(Role::Admin)),
     ("GET", "/v1/environments/{env}/clusters/{name}/generations", Needs::In(Role::Viewer)),
+    ("POST", "/v1/environments/{env}/clusters/{name}/recover-state", Needs::In(Role::Operator)),
     ("GET", "/v1/operations", Needs::Token),
     ("GET", "/v1/operations/{id}", Needs::In(Role::Viewer)),
     ("POST", "/v1/operations/{id}/cancel", Needs::In(Role::Operator)),

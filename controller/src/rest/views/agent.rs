@@ -1,12 +1,16 @@
 //! Agents as admins read them.
 
 use cratekube_common::domain::agent::{AgentState, VolumeStatus};
+use cratekube_common::domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::operation::RkeView;
 use super::shown;
 use crate::service::agents::AgentNow;
+
+/// How far an agent's clock may be off before somebody is told; agents tell themselves at the same.
+const TOLERATED_SKEW_MS: u64 = 300_000;
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,6 +47,8 @@ pub(in super::super) struct AgentView {
     last_seen_at: Option<String>,
     /// Its clock minus the controller's.
     clock_skew_ms: Option<i64>,
+    /// Both times, when the clocks are too far apart.
+    clock_warning: Option<String>,
     certificate: CertificateView,
 }
 
@@ -71,6 +77,7 @@ impl From<&AgentNow> for AgentView {
         let (facts, seen) = (agent.facts.as_ref(), seen.as_ref());
         let volumes = seen.map(|s| &s.volumes).or(facts.map(|f| &f.volumes));
         let last_seen = seen.map(|s| s.last_seen_at).max(agent.last_seen_at);
+        let clock_skew_ms = seen.map(|s| s.clock_skew_ms).or(agent.clock_skew_ms);
         Self {
             id: agent.id.to_string(),
             name: agent.name.to_string(),
@@ -91,13 +98,23 @@ impl From<&AgentNow> for AgentView {
             enrolled_at: agent.enrolled_at.to_string(),
             connected_at: seen.map(|s| s.connected_at.to_string()),
             last_seen_at: last_seen.map(|at| at.to_string()),
-            clock_skew_ms: seen.map(|s| s.clock_skew_ms).or(agent.clock_skew_ms),
+            clock_skew_ms,
+            clock_warning: last_seen.zip(clock_skew_ms).and_then(|(seen, skew)| clock_warning(seen, skew)),
             certificate: CertificateView {
                 serial: agent.certificate_serial.clone(),
                 expires_at: agent.certificate_not_after.to_string(),
             },
         }
     }
+}
+
+/// What is wrong with an agent's clock: certificates and logs stop making sense, leases do not mind.
+fn clock_warning(here: Timestamp, skew_ms: i64) -> Option<String> {
+    let there = Timestamp::from_millis(here.as_millis().saturating_add(skew_ms));
+    let (seconds, way) = (skew_ms.unsigned_abs() / 1_000, if skew_ms > 0 { "ahead of" } else { "behind" });
+    (skew_ms.unsigned_abs() > TOLERATED_SKEW_MS).then(|| {
+        format!("its clock said {there} when it was {here} here: {seconds} s {way} the controller's; synchronise both")
+    })
 }
 
 impl From<&VolumeStatus> for VolumeView {
@@ -118,7 +135,6 @@ mod tests {
     use cratekube_common::domain::environment::EnvironmentPattern;
     use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
     use cratekube_common::domain::run::RkeBinary;
-    use cratekube_common::domain::time::Timestamp;
     use uuid::Uuid;
 
     use super::*;
@@ -150,6 +166,15 @@ mod tests {
             clock_skew_ms: Some(-3),
             running: Vec::new(),
         }
+    }
+
+    #[test]
+    fn hostile_row_37_a_clock_that_is_off_is_told_with_both_times() {
+        let here: Timestamp = "2026-11-23T22:00:00Z".parse().unwrap();
+        let said = clock_warning(here, 600_000).unwrap();
+        assert!(said.contains("22:10:00") && said.contains("22:00:00") && said.contains("600 s ahead"), "{said}");
+        assert!(clock_warning(here, -600_000).unwrap().contains("21:50:00"));
+        assert_eq!((clock_warning(here, 300_000), clock_warning(here, -300_000)), (None, None));
     }
 
     #[test]

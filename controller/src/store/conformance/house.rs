@@ -121,6 +121,7 @@ impl House {
             if_revision: None,
             requested_by: "ann".into(),
             reason: Some("no longer needed".into()),
+            generation: None,
             retry_of: None,
             idempotency: None,
             audit: entry("cluster.operation", name),

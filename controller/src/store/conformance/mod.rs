@@ -11,6 +11,7 @@ mod accepting;
 mod agents;
 mod connecting;
 mod ending;
+mod happening;
 mod histories;
 pub mod house;
 mod keeping;
@@ -79,6 +80,7 @@ pub fn stories() -> Vec<&'static Story> {
         leasing::STORIES,
         settling::STORIES,
         ending::STORIES,
+        happening::STORIES,
         retrying::STORIES,
         output::STORIES,
         connecting::STORIES,

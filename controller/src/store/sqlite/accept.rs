@@ -72,17 +72,45 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
     match request.kind {
         OperationKind::Remove => remove(db, request, &cluster),
         OperationKind::Provision => provision_again(db, request, &cluster),
+        OperationKind::RecoverState => recover_state(db, request, &cluster),
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
 }
 
-/// A failed cluster may be provisioned again: `rke up` goes on from where it is.
+/// State is brought back for a cluster that had some.
+fn recover_state(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
+    if let Some(at_work) = cluster.operation {
+        return Ok(Acceptance::Busy(at_work));
+    }
+    if cluster.generation.is_none() {
+        let why =
+            "The cluster never had a good state; there is nothing to bring back. Provision it again, or remove it.";
+        return Ok(Acceptance::NotAllowed(why.into()));
+    }
+    if cluster::transition(cluster.phase, ClusterEvent::RecoveryStarted).is_err() {
+        let why = format!("The cluster is {}; its state cannot be brought back now.", cluster.phase);
+        return Ok(Acceptance::NotAllowed(why));
+    }
+    let operation = asked(request, cluster);
+    let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
+    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    db.prepare_cached(
+        "UPDATE operations SET recover_generation = \
+             coalesce(?2, (SELECT recover_generation FROM operations WHERE id = ?3)) WHERE id = ?1",
+    )?
+    .execute(params![key(operation.id), request.generation.map(int).transpose()?, operation.retry_of.map(key)])?;
+    put_to_work(db, cluster, cluster.phase, Some(operation.id), request.now)?;
+    Ok(Acceptance::Accepted(Box::new(operation)))
+}
+
+/// A cluster that failed or is degraded may be provisioned again: `rke up` goes on from where it is.
 fn provision_again(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
     if let Some(at_work) = cluster.operation {
         return Ok(Acceptance::Busy(at_work));
     }
-    if cluster.phase != ClusterPhase::Failed {
-        let why = format!("The cluster is {}; only one that failed can be provisioned again.", cluster.phase);
+    if !matches!(cluster.phase, ClusterPhase::Failed | ClusterPhase::Degraded) {
+        let why =
+            format!("The cluster is {}; only one that failed or is degraded can be provisioned again.", cluster.phase);
         return Ok(Acceptance::NotAllowed(why));
     }
     let operation = asked(request, cluster);
@@ -173,11 +201,12 @@ struct Live {
     revision: u64,
     volume: Option<String>,
     operation: Option<OperationId>,
+    generation: Option<u64>,
 }
 
 fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Live>, Fault> {
     let mut select = db.prepare_cached(
-        "SELECT id, phase, revision, volume, operation FROM clusters \
+        "SELECT id, phase, revision, volume, operation, generation FROM clusters \
          WHERE environment = ?1 AND name = ?2 AND phase <> 'removed'",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -187,6 +216,7 @@ fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterNa
             revision: rows::count(row, 2)?,
             volume: row.get(3)?,
             operation: rows::word_or_null(row, 4)?,
+            generation: rows::count_or_null(row, 5)?,
         })
     };
     Ok(select.query_row(params![environment.as_str(), name.as_str()], read).optional()?)

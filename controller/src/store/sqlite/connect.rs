@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::rows::{self, json, key};
-use super::{agents, attempts};
+use super::{agents, attempts, events};
 use crate::plan::reconcile::{Recorded, reconcile};
 use crate::store::ConnectAgent;
 
@@ -28,6 +28,7 @@ pub(super) fn connect(db: &Connection, request: &ConnectAgent) -> Result<Vec<(At
         return Ok(request.runs.iter().map(|run| (run.attempt, RunVerdict::Forget)).collect());
     }
     record_facts(db, request)?;
+    events::agent(db, "agent.connected", &key(request.agent))?;
     let served = take_volumes(db, request)?;
     let recorded = recorded(db, request, &served)?;
     let plan = reconcile(request.agent, &served, &request.runs, &recorded);

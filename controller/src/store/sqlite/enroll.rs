@@ -7,9 +7,9 @@ use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::audit;
 use super::fault::Fault;
 use super::rows::{self, key};
+use super::{audit, events};
 use crate::store::{CertificateFacts, EnrollAgent, EnrollRefusal, Enrolled, NewJoinToken};
 
 /// Keeps a join token.
@@ -130,9 +130,10 @@ pub(super) fn renew(db: &Connection, agent: AgentId, certificate: &CertificateFa
     Ok(renewed == 1)
 }
 
-/// Forgets idempotency keys and join tokens that ended before `now`.
+/// Forgets idempotency keys and join tokens that ended before `now`, and events that nobody resumes from.
 pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
     let keys = db.prepare_cached("DELETE FROM idempotency WHERE expires_at < ?1")?.execute([now.as_millis()])?;
     let tokens = db.prepare_cached("DELETE FROM join_tokens WHERE expires_at < ?1")?.execute([now.as_millis()])?;
-    Ok(u64::try_from(keys + tokens).unwrap_or(u64::MAX))
+    let events = events::purge(db, now)?;
+    Ok(u64::try_from(keys + tokens + events).unwrap_or(u64::MAX))
 }

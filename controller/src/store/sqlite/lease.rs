@@ -9,7 +9,7 @@ use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, VolumeId};
 use cratekube_common::domain::name::EnvironmentName;
 use cratekube_common::domain::operation::{self, OperationEvent};
-use cratekube_common::domain::run::Assignment;
+use cratekube_common::domain::run::{Assignment, Recovery};
 use cratekube_common::domain::task::{self, TaskEvent, TaskKind};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -32,6 +32,7 @@ pub(super) struct RawLease {
     name: String,
     volume: VolumeId,
     known: Option<KnownState>,
+    recovery: Recovery,
     spec: String,
     sealed_secrets: Option<Vec<u8>>,
 }
@@ -51,6 +52,7 @@ impl RawLease {
             volume: self.volume,
             spec: rows::spec(&self.spec).map_err(Fault::Damaged)?,
             known: self.known,
+            recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
         };
         Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets })
     }
@@ -201,6 +203,7 @@ fn grant(
     let phase = match found.kind {
         TaskKind::Provision => cluster::transition(found.phase, ClusterEvent::ProvisionStarted)?,
         TaskKind::Remove => found.phase,
+        TaskKind::RecoverState => cluster::transition(found.phase, ClusterEvent::RecoveryStarted)?,
     };
     let fence = found.fence.next();
     let now = request.now.as_millis();
@@ -260,8 +263,10 @@ fn insert_attempt(
 fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
     let mut select = db.prepare_cached(
         "SELECT a.id, a.fence, a.task, a.kind, a.operation, c.id, c.environment, c.name, a.volume, c.generation, \
-             c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets \
-         FROM attempts a JOIN clusters c ON c.id = a.cluster_id WHERE a.seq = ?1",
+             c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets, o.recover_generation, \
+             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0) \
+         FROM attempts a JOIN clusters c ON c.id = a.cluster_id JOIN operations o ON o.id = a.operation \
+         WHERE a.seq = ?1",
     )?;
     Ok(select.query_row([seq], |row| {
         let (state_sha256, ca_sha256) = (row.get(10)?, row.get(11)?);
@@ -279,6 +284,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             known: generation.map(|generation| KnownState { generation, state_sha256, ca_sha256 }),
             spec: row.get(12)?,
             sealed_secrets: row.get(13)?,
+            recovery: Recovery { generation: rows::count_or_null(row, 14)?, newest_recorded: rows::count(row, 15)? },
         })
     })?)
 }

@@ -16,6 +16,7 @@ mod clusters;
 mod connect;
 mod ending;
 mod enroll;
+mod events;
 mod evidence;
 mod fault;
 mod lease;
@@ -51,18 +52,21 @@ use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::files;
+use tokio::sync::watch;
 
 use super::{
     AcceptOperation, AcceptProvision, Acceptance, AgentChanged, Applied, AttemptRecord, AuditRecord, CancelOperation,
     Cancellation, CertificateFacts, ChangeAgent, ClusterFilter, ConnectAgent, EnrollAgent, Enrolled,
-    EnvironmentSummary, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, LeaseTasks, LeasedTask,
-    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, Settled, Store, StoreError,
+    EnvironmentSummary, EventFilter, Events, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts,
+    LeaseTasks, LeasedTask, NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, Settled,
+    Store, StoreError,
 };
 use crate::plan::settle::RetryPolicy;
 use output::Output;
 use readers::Readers;
-use writer::Writer;
+use writer::{Teller, Writer};
 
 /// The database within the data directory.
 pub const DATABASE_FILE: &str = "cratekube.db";
@@ -93,6 +97,7 @@ pub struct SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
+    teller: Arc<Teller>,
     readers: Arc<Readers>,
     output: Arc<Output>,
     sightings: agents::Sightings,
@@ -105,6 +110,14 @@ impl SqliteStore {
     /// [`StoreError::Open`] when the database is damaged, not ours, or from a newer release; it is left
     /// as it is then.
     pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, options, clock::system())
+    }
+
+    /// Like [`SqliteStore::open`], with the clock that events get their time from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(data_dir: &Path, options: SqliteOptions, clock: Clock) -> Result<Self, StoreError> {
         let (file, outputs) = (data_dir.join(DATABASE_FILE), data_dir.join(OUTPUT_DIR));
         let failed = |e: std::io::Error| StoreError::Open(format!("{}: {e}", data_dir.display()));
         if !file.try_exists().map_err(failed)? && has_entries(&outputs) {
@@ -117,10 +130,14 @@ impl SqliteStore {
         files::make_dir(&outputs).map_err(failed)?;
         let db = migrate::open_writer(&file, WRITER_CACHE_KIB)?;
         let inline = options.execution == Execution::Inline;
-        let writer = if inline { Writer::inline(db) } else { Writer::thread(db)? };
+        let teller = Teller::new(clock);
+        let writer = match options.execution {
+            Execution::Inline => Writer::inline(db, Arc::clone(&teller)),
+            Execution::Thread => Writer::thread(db, Arc::clone(&teller))?,
+        };
         let readers = Readers::new(file, inline);
         let output = Output::new(outputs, inline, writer.clone(), Arc::clone(&readers));
-        Ok(Self { writer, readers, output, sightings: agents::Sightings::default() })
+        Ok(Self { writer, teller, readers, output, sightings: agents::Sightings::default() })
     }
 
     /// Follows the chain of the audit log. Answers how many entries it has.
@@ -342,6 +359,18 @@ impl Store for SqliteStore {
 
     async fn release_task(&self, task: TaskId) -> Result<Option<OperationId>, StoreError> {
         self.writer.run(move |db| retries::release(db, task)).await
+    }
+
+    async fn events(&self, after: u64, filter: EventFilter, limit: usize) -> Result<Events, StoreError> {
+        self.readers.scan(move |db| events::after(db, after, &filter, limit)).await
+    }
+
+    fn events_happen(&self) -> watch::Receiver<u64> {
+        self.teller.listen()
+    }
+
+    async fn note_disconnect(&self, agent: AgentId) -> Result<(), StoreError> {
+        self.writer.run(move |db| events::agent(db, "agent.disconnected", &agent.to_string())).await
     }
 
     async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError> {
