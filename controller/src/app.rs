@@ -10,6 +10,7 @@ use cratekube_common::runtime::{clock::Clock, mint::Mint, tls};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use crate::anchor::Anchor;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
@@ -18,15 +19,17 @@ use crate::edge::limits::Limits;
 use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
 use crate::grpc::{self, GrpcState};
 use crate::keys::master::MasterKeySource;
+use crate::keys::signing::Watched;
 use crate::pki::PkiError;
 use crate::pki::authority::Authority;
-use crate::reconcile;
+use crate::reconcile::{self, OfUsers};
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
 use crate::service::dispatch::{Dispatch, DispatchParts};
 use crate::service::leases::Leases;
 use crate::service::lines::Lines;
 use crate::service::presence::Presence;
+use crate::service::revocations::Refresh;
 use crate::service::spec_secrets::SpecVault;
 use crate::service::watch::Watch;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -78,6 +81,7 @@ pub struct Controller<L = TcpListener> {
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
+    of_users: OfUsers,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
@@ -126,7 +130,7 @@ impl<L: Listener> Controller<L> {
     ) -> Result<Self, StartError> {
         let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
-        let cursor_key = data.cursor_key();
+        let cursor_key = data.signing_keys.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
         let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
             outside().await?;
@@ -134,6 +138,13 @@ impl<L: Listener> Controller<L> {
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
+        let of_users = OfUsers {
+            revocations: Refresh::new(Arc::clone(&store), Arc::clone(&tokens), clock.clone()),
+            keys: Watched::new(config.data.directory.clone(), Arc::clone(&envelope), Arc::clone(&tokens)),
+            anchor: Arc::new(Anchor::new(&config.data.directory, Arc::clone(&envelope))),
+        };
+        // Before anyone is let in: what was revoked stays revoked.
+        of_users.revocations.look().await?;
 
         let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
@@ -176,6 +187,7 @@ impl<L: Listener> Controller<L> {
             tokens,
             mac_key: cursor_key,
             limits: rest::Limits::default(),
+            users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
             checks: Vec::new(),
         }));
@@ -188,6 +200,7 @@ impl<L: Listener> Controller<L> {
             store,
             dispatch,
             authority,
+            of_users,
             clock,
             shutdown,
             _lock: lock,
@@ -217,7 +230,9 @@ impl<L: Listener> Controller<L> {
         tracing::info!(rest = %self.rest_address, agents = %self.agents_address, "controller ready");
         let tasks = TaskTracker::new();
         let stop = self.shutdown.soft.clone();
-        reconcile::start(&tasks, Arc::clone(&self.store), Arc::clone(&self.dispatch), self.clock, &stop);
+        let (anchor, clock, store) = (Arc::clone(&self.of_users.anchor), self.clock, Arc::clone(&self.store));
+        reconcile::start(&tasks, Arc::clone(&store), Arc::clone(&self.dispatch), clock.clone(), &stop);
+        reconcile::start_of_users(&tasks, self.of_users, Arc::clone(&store), clock.clone(), &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
         for (edge, listener) in [self.rest, self.agents] {
@@ -225,7 +240,10 @@ impl<L: Listener> Controller<L> {
         }
         tasks.close();
         tasks.wait().await;
-        self.store.close().await;
+        if let Err(error) = anchor.advance(store.as_ref(), clock.now()).await {
+            tracing::error!(%error, "the audit log could not be anchored");
+        }
+        store.close().await;
         tracing::info!("controller stopped");
     }
 }
@@ -236,7 +254,7 @@ impl<L: Listener> Controller<L> {
 /// [`StartError::SelfTest`] when a token that was just made is not accepted.
 pub fn tokens(config: &Config, data: &DataDir, clock: Clock) -> Result<Tokens, StartError> {
     let issuer = format!("cratekube:{}", data.id);
-    let keys = [data.signing_key.clone()];
+    let keys = data.signing_keys.living(clock.now()).signing_keys();
     let tokens = Tokens::new(&keys, &issuer, &config.auth.audience, config.auth.max_token_lifetime, clock);
     tokens.self_test().map_err(|e| StartError::SelfTest(e.to_string()))?;
     Ok(tokens)

@@ -5,6 +5,7 @@
 //! format or a REST document makes of these types is their business, not the domain's.
 
 pub mod agent;
+pub mod api_key;
 pub mod attempt;
 pub mod audit;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod join_token;
 pub mod name;
 pub mod operation;
 pub mod progress;
+pub mod revocation;
 pub mod run;
 pub mod secret;
 pub mod task;

@@ -5,6 +5,7 @@
 //! one address do not touch the others. Not here: what is said on a connection (`rest`, `grpc`).
 
 pub mod accept;
+pub mod bucket;
 pub mod limits;
 pub mod tls;
 

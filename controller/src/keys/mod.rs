@@ -5,6 +5,7 @@
 
 pub mod envelope;
 pub mod master;
+pub mod signing;
 mod vault;
 
 pub use envelope::{Envelope, EnvelopeError};

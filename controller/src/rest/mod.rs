@@ -6,11 +6,15 @@
 //! (`service`).
 
 pub mod agents;
+mod api_keys;
+mod audit;
+mod auth;
 mod body;
 mod caller;
 pub mod clusters;
 mod cursor;
 pub mod environments;
+pub mod events;
 mod furnish;
 pub mod generations;
 mod health;
@@ -18,6 +22,7 @@ mod idempotency;
 pub mod limits;
 pub mod openapi;
 pub mod operations;
+mod origin;
 mod output;
 pub mod problem;
 mod problems;
@@ -25,7 +30,9 @@ mod quarantine;
 mod query;
 mod reason;
 mod refusals;
+mod revocations;
 mod router;
+mod sse;
 mod state;
 mod views;
 
@@ -34,7 +41,7 @@ pub use cratekube_common::visible;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;
-pub use state::{Check, RestParts, RestState};
+pub use state::{Check, RestParts, RestState, UserSettings};
 
 use http::HeaderValue;
 

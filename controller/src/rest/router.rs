@@ -2,13 +2,16 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use super::caller::authenticate;
 use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
-use super::{agents, clusters, environments, generations, health, openapi, operations, output, problems, quarantine};
+use super::{
+    agents, api_keys, audit, auth, clusters, environments, events, generations, health, openapi, operations, output,
+    problems, quarantine, revocations,
+};
 
 type Route = (&'static str, MethodRouter<RestState>);
 
@@ -18,6 +21,7 @@ pub(super) fn open() -> Vec<Route> {
         ("/healthz", get(health::healthz)),
         ("/readyz", get(health::readyz)),
         ("/problems/{kind}", get(problems::show)),
+        ("/v1/auth/token", post(auth::token::exchange)),
     ]
 }
 
@@ -25,12 +29,18 @@ pub(super) fn open() -> Vec<Route> {
 pub(super) fn guarded() -> Vec<Route> {
     vec![
         ("/openapi.json", get(openapi::show)),
+        ("/v1/auth/whoami", get(auth::whoami::whoami)),
+        ("/v1/auth/logout", post(auth::logout::logout)),
         ("/v1/environments", get(environments::list)),
         ("/v1/environments/{env}/clusters", get(clusters::list::list).post(clusters::create::create)),
-        ("/v1/environments/{env}/clusters/{name}", get(clusters::show::show).delete(clusters::remove::remove)),
+        (
+            "/v1/environments/{env}/clusters/{name}",
+            get(clusters::show::show).delete(clusters::remove::remove).patch(clusters::protect::protect),
+        ),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
         ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
+        ("/v1/events", get(events::show)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),
         ("/v1/operations/{id}/cancel", post(operations::cancel::cancel)),
@@ -38,6 +48,10 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/operations/{id}/retry", post(operations::retry::retry)),
         ("/v1/admin/agents", get(agents::list::list)),
         ("/v1/admin/agents/{id}", get(agents::show::show)),
+        ("/v1/admin/api-keys", get(api_keys::list::list).post(api_keys::create::create)),
+        ("/v1/admin/api-keys/{id}", delete(api_keys::revoke::revoke)),
+        ("/v1/admin/revocations", get(revocations::list::list).post(revocations::create::create)),
+        ("/v1/admin/audit", get(audit::list)),
         ("/v1/admin/agents/{id}/cordon", post(agents::change::cordon)),
         ("/v1/admin/agents/{id}/drain", post(agents::change::drain)),
         ("/v1/admin/agents/{id}/forget", post(agents::forget::forget)),

@@ -5,6 +5,7 @@
 //! SQL, and the wire.
 
 pub mod agents;
+pub mod audit;
 pub mod clusters;
 pub mod conversation;
 mod credit;
@@ -16,7 +17,9 @@ pub mod operations;
 pub mod output;
 pub mod presence;
 pub mod retries;
+pub mod revocations;
 pub mod spec_secrets;
+pub mod users;
 pub mod versions;
 pub mod watch;
 
@@ -109,6 +112,9 @@ pub enum ServiceError {
     /// The cluster is at another revision.
     #[error("the cluster is at revision {0}")]
     Changed(u64),
+    /// The cluster is protected against removal.
+    #[error("the cluster is protected against removal")]
+    Protected,
     /// The cluster's phase does not allow it.
     #[error("{0}")]
     NotAllowed(String),

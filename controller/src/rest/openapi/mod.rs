@@ -14,7 +14,10 @@ use utoipa::openapi::{Content, OpenApi as Description, Ref, RefOr, ResponseBuild
 use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
-use super::{agents, clusters, environments, generations, health, operations, output, problems, quarantine};
+use super::{
+    agents, api_keys, audit, auth, clusters, environments, events, generations, health, operations, output, problems,
+    quarantine, revocations,
+};
 
 pub(super) use spec::Spec;
 
@@ -53,14 +56,19 @@ pub(super) struct IdempotencyHeader {
         health::readyz,
         problems::show,
         show,
+        auth::token::exchange,
+        auth::whoami::whoami,
+        auth::logout::logout,
         environments::list,
         clusters::list::list,
         clusters::create::create,
         clusters::show::show,
         clusters::remove::remove,
+        clusters::protect::protect,
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
+        events::show,
         operations::list::list,
         operations::show::show,
         operations::cancel::cancel,
@@ -68,6 +76,12 @@ pub(super) struct IdempotencyHeader {
         output::show,
         agents::list::list,
         agents::show::show,
+        api_keys::list::list,
+        api_keys::create::create,
+        api_keys::revoke::revoke,
+        revocations::list::list,
+        revocations::create::create,
+        audit::list,
         agents::change::cordon,
         agents::change::uncordon,
         agents::change::drain,

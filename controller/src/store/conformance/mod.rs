@@ -21,6 +21,7 @@ mod output;
 mod removing;
 mod retrying;
 mod settling;
+mod users;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ pub fn stories() -> Vec<&'static Story> {
         agents::STORIES,
         listing::STORIES,
         keeping::STORIES,
+        users::STORIES,
         histories::STORIES,
     ];
     families.into_iter().flatten().collect()

@@ -130,10 +130,12 @@ pub(super) fn renew(db: &Connection, agent: AgentId, certificate: &CertificateFa
     Ok(renewed == 1)
 }
 
-/// Forgets idempotency keys and join tokens that ended before `now`, and events that nobody resumes from.
+/// Forgets what ended before `now`: idempotency keys, join tokens, what users had, and events that
+/// nobody resumes from.
 pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
     let keys = db.prepare_cached("DELETE FROM idempotency WHERE expires_at < ?1")?.execute([now.as_millis()])?;
     let tokens = db.prepare_cached("DELETE FROM join_tokens WHERE expires_at < ?1")?.execute([now.as_millis()])?;
+    let of_users = super::users::purge(db, now)?;
     let events = events::purge(db, now)?;
-    Ok(u64::try_from(keys + tokens + events).unwrap_or(u64::MAX))
+    Ok(u64::try_from(keys + tokens + of_users + events).unwrap_or(u64::MAX))
 }
