@@ -10,7 +10,8 @@
 //! - what comes out is as long as what came in: each masked byte is an asterisk, newlines stay, so that
 //!   offsets mean the same on the agent, on the way and on the controller;
 //! - how the output was cut into chunks makes no difference;
-//! - what was masked once stays as it is when it is masked again;
+//! - a secret that was masked is taken for the same when it is looked at again, so that a second pass changes
+//!   nothing; where one secret hid the end of another, it may hide more, never less;
 //! - memory is bounded, and a few hundred bytes at most are held back: only a tail that may be the beginning
 //!   of a secret. It waits for what follows or for the end of the output, not for a clock, so that it does
 //!   not matter when a byte came. A line that ends is not held, nor is a prompt.

@@ -272,7 +272,7 @@ proptest! {
             0 => password.clone(),
             1 => json(&password),
             2 => json(&json(&password)),
-            3 => json(&crate::rke::yaml::emit(&password.as_str().into()).trim().trim_matches('"')),
+            3 => json(crate::rke::yaml::emit(&password.as_str().into()).trim().trim_matches('"')),
             4 => BASE64.encode(format!("robot:{password}").as_bytes()).trim_end_matches('=').to_owned(),
             5 => password.replace('\'', "''"),
             _ => json(&json(&json(&password))),
