@@ -20,6 +20,7 @@ mod events;
 mod evidence;
 mod fault;
 mod lease;
+mod masking;
 mod migrate;
 mod operations;
 mod output;
