@@ -2,11 +2,10 @@
 //! known) → running until a [`Shutdown`]. The only place that names concrete backends.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use cratekube_common::runtime::lifecycle::Shutdown;
-use cratekube_common::runtime::{clock::Clock, mint::Mint, tls};
+use cratekube_common::runtime::{clock::Clock, mint::Mint};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
@@ -14,12 +13,14 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
 use crate::edge::accept::Edge;
+use crate::edge::counters::Counters;
 use crate::edge::limits::Limits;
-use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
+use crate::edge::renewal::{Renewal, RenewalError, Source};
+use crate::edge::tls::{TlsError, Trust, for_agents, for_users};
+use crate::grpc::cuts::Cuts;
 use crate::grpc::{self, GrpcState};
 use crate::keys::Envelope;
 use crate::keys::master::MasterKeySource;
-use crate::pki::PkiError;
 use crate::pki::authority::Authority;
 use crate::reconcile;
 use crate::rest::{self, RestParts, RestState};
@@ -40,20 +41,12 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Certificates of the listeners.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
     /// TLS of the listeners.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The certificate given for the REST listener.
-    #[error("cannot use {path}: {fault}")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// Why.
-        fault: String,
-    },
+    /// A listener's certificate.
+    #[error(transparent)]
+    Certificate(#[from] RenewalError),
     /// A listener's address is taken or not ours.
     #[error("cannot listen on {address} for {listener}: {source}")]
     Listen {
@@ -77,6 +70,8 @@ pub struct Controller {
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
+    cuts: Cuts,
+    renewals: Vec<Renewal>,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
@@ -115,16 +110,30 @@ impl Controller {
             mint: mint.clone(),
             vault: envelope,
         };
-        let rest_tls = for_users(rest_certificate(&config, &authority)?)?;
-        let agents_tls = for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle())?;
+        let own = |names: &[String]| Source::Own(names.to_vec());
+        let rest_source = match &config.rest.certificate {
+            Some((certificate, key)) => Source::Files(certificate.clone(), key.clone()),
+            None => own(&config.rest.names),
+        };
+        let renewal = |name, source| Renewal::new(name, source, Arc::clone(&authority), clock.clone());
+        let renewals = vec![renewal("rest", rest_source)?, renewal("agents", own(&config.agents.names))?];
+        let rest_tls = for_users(renewals[0].certificate(), &clock)?;
+        let trust = Trust::new(authority.trust_bundle())?;
+        let agents_tls = for_agents(renewals[1].certificate(), trust, &clock)?;
+        let cuts = Cuts::default();
+        let edge = |name, tls, router, limits| {
+            let counters = Counters::default();
+            Edge { name, tls: Arc::new(tls), router, limits, counters, mint: mint.clone() }
+        };
         let grpc = grpc::router(GrpcState {
             store: Arc::clone(&store),
             dispatch: Arc::clone(&dispatch),
             watch,
             authority: Arc::clone(&authority),
+            cuts: cuts.clone(),
             heartbeat_interval: config.agents.heartbeat_interval,
             clock: clock.clone(),
-            mint,
+            mint: mint.clone(),
             shutdown: shutdown.clone(),
         });
         let rest_router = rest::router(RestState::new(RestParts {
@@ -144,6 +153,8 @@ impl Controller {
             store,
             dispatch,
             authority,
+            cuts,
+            renewals,
             clock,
             shutdown,
             _lock: lock,
@@ -174,6 +185,8 @@ impl Controller {
         let tasks = TaskTracker::new();
         let stop = self.shutdown.soft.clone();
         reconcile::start(&tasks, Arc::clone(&self.store), Arc::clone(&self.dispatch), self.clock, &stop);
+        reconcile::cut_connections(&tasks, self.store.clone(), self.cuts, &stop);
+        reconcile::renew_certificates(&tasks, self.renewals, &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
         for (edge, listener) in [self.rest, self.agents] {
@@ -219,26 +232,6 @@ fn warn_of_local_key(source: &MasterKeySource) {
              set CRATEKUBE_DATA__MASTER_KEY or data.master_key_file for more than a trial"
         );
     }
-}
-
-fn rest_certificate(config: &Config, authority: &Authority) -> Result<Arc<Certificate>, StartError> {
-    let Some((certificate, key_path)) = &config.rest.certificate else {
-        return server_certificate(authority, &config.rest.names);
-    };
-    let fault = |path: &Path, fault| StartError::Certificate { path: path.display().to_string(), fault };
-    let read = |path: &Path| std::fs::read(path).map_err(|e| fault(path, e.to_string()));
-    let chain = tls::certificates(&read(certificate)?).map_err(|e| fault(certificate, e))?;
-    let key = tls::private_key(&read(key_path)?).map_err(|e| fault(key_path, e))?;
-    Ok(Certificate::new(chain, key)?)
-}
-
-fn server_certificate(authority: &Authority, names: &[String]) -> Result<Arc<Certificate>, StartError> {
-    let identity = authority.issue_server(names)?;
-    Ok(Certificate::new(identity.chain, identity.key)?)
-}
-
-fn edge(name: &'static str, tls: rustls::ServerConfig, router: axum::Router, limits: Limits) -> Edge {
-    Edge { name, tls: Arc::new(tls), router, limits }
 }
 
 async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant, Role};
-use cratekube_common::domain::id::SessionId;
+use cratekube_common::domain::id::{SessionId, VolumeId};
 use cratekube_common::domain::join_token::{JoinToken, SECRET_CHARACTERS};
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
@@ -87,6 +87,9 @@ struct MakeJoinToken {
     /// Only an agent of this name can use it
     #[arg(long)]
     agent: Option<AgentName>,
+    /// Only an agent that serves this volume can use it
+    #[arg(long)]
+    volume: Option<VolumeId>,
     /// Environments whose new clusters the agent may be given: a name, a prefix such as `team-*`, or `*`
     #[arg(long, default_value = "*")]
     environments: EnvironmentPattern,
@@ -194,6 +197,8 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
         id: mint.id(),
         secret_sha256: sha256_hex(secret.expose().as_bytes()),
         agent: args.agent.clone(),
+        volume: args.volume,
+        created_by: "local".into(),
         environments: args.environments,
         created_at: now,
         expires_at: now.after(args.lifetime),

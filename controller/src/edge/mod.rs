@@ -5,13 +5,18 @@
 //! one address do not touch the others. Not here: what is said on a connection (`rest`, `grpc`).
 
 pub mod accept;
+pub mod counters;
+pub mod http2;
 pub mod limits;
+mod patience;
+pub mod renewal;
 pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
 
 /// Who is at the other end of a connection; an extension of every request.
 #[derive(Debug, Clone)]
@@ -20,4 +25,6 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The client certificate chain they showed and proved, leaf first; empty without one.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// Ends the connection when it is cancelled: what is open may finish, nothing new is taken.
+    pub retire: CancellationToken,
 }

@@ -4,7 +4,7 @@
 //! the log and the audit.
 
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
-use cratekube_common::domain::id::AgentId;
+use cratekube_common::domain::id::{AgentId, VolumeId};
 use cratekube_common::domain::join_token::JoinToken;
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::runtime::tls::sha256_hex;
@@ -16,7 +16,10 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{GrpcState, peer, store_status};
 use crate::pki::issue::Issued;
-use crate::store::{CertificateFacts, EnrollAgent, EnrollRefusal, Enrolled};
+use crate::store::{EnrollAgent, EnrollRefusal, Enrolled};
+
+/// More volumes than one host can mount.
+const MAX_VOLUMES: usize = 256;
 
 /// The enrolment service.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ impl Enroll {
         token: &JoinToken,
         id: AgentId,
         name: AgentName,
+        volumes: Vec<VolumeId>,
         issued: &Issued,
         origin: String,
     ) -> Result<Enrolled, Status> {
@@ -52,7 +56,8 @@ impl Enroll {
             secret_sha256: sha256_hex(token.secret.expose().as_bytes()),
             agent: id,
             name,
-            certificate: CertificateFacts { serial: issued.serial.clone(), not_after: issued.not_after },
+            volumes,
+            certificate: issued.facts(),
             audit,
             now: self.state.clock.now(),
         };
@@ -68,10 +73,11 @@ impl Enrollment for Enroll {
         let name: AgentName = parse("name", &wire.name)?;
         let refused = || Refusal::Forbidden.status("the join token is not accepted; ask an admin for a new one");
         let token: JoinToken = wire.join_token.parse().map_err(|_| refused())?;
+        let volumes = volumes(&wire.volumes)?;
         let id: AgentId = self.state.mint.id();
-        let issued = self.state.authority.issue_agent(&wire.csr, id, &name);
+        let issued = self.state.authority.issue_agent(&wire.csr, id, &name, 1);
         let issued = issued.map_err(|e| Refusal::Malformed.status(e.to_string()))?;
-        match self.record(&token, id, name.clone(), &issued, origin.clone()).await? {
+        match self.record(&token, id, name.clone(), volumes, &issued, origin.clone()).await? {
             Enrolled::New => {}
             Enrolled::Refused(EnrollRefusal::Used) => {
                 tracing::error!(alarm = true, %name, origin, "a join token was used a second time");
@@ -86,6 +92,13 @@ impl Enrollment for Enroll {
         let certificate = certificate(&self.state, &issued);
         Ok(Response::new(v1::EnrollResponse { agent_id: id.to_string(), certificate: Some(certificate) }))
     }
+}
+
+fn volumes(wire: &[String]) -> Result<Vec<VolumeId>, Status> {
+    if wire.len() > MAX_VOLUMES {
+        return Err(Refusal::Exhausted.status("too many volumes"));
+    }
+    wire.iter().map(|id| parse("volumes", id).map_err(Status::from)).collect()
 }
 
 /// A certificate as it is sent.

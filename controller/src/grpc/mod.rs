@@ -3,6 +3,7 @@
 //! Every call checks who is there ([`peer`]) before anything else; identity is never taken from a
 //! message.
 
+pub mod cuts;
 pub mod enrollment;
 pub mod link;
 pub mod output;
@@ -36,6 +37,8 @@ pub struct GrpcState {
     pub watch: Watch,
     /// Makes agents' certificates.
     pub authority: Arc<Authority>,
+    /// Ends the connections of agents that are locked out.
+    pub cuts: cuts::Cuts,
     /// How often agents send heartbeats.
     pub heartbeat_interval: std::time::Duration,
     /// Time.

@@ -16,7 +16,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::peer::Caller;
+use super::peer::{self, Caller};
 use super::{GrpcState, store_status};
 use crate::service::conversation::{Connected, Greeting, Heartbeat, Order};
 
@@ -24,6 +24,10 @@ use crate::service::conversation::{Connected, Greeting, Heartbeat, Order};
 const HELLO: Duration = Duration::from_secs(10);
 /// More runs than an agent can hold.
 const MAX_RUNS: usize = 10_000;
+/// Longest wait for an agent to take the reason for its session's end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Longest wait for an agent to take a message; its heartbeats wait behind it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages on their way to one agent.
 const OUTBOUND: usize = 64;
 
@@ -40,7 +44,8 @@ pub fn open(
         let agent = caller.agent.id;
         if let Err(status) = converse(&state, &caller, inbound, &outbound).await {
             tracing::info!(%agent, code = ?status.code(), message = status.message(), "session ended");
-            let _peer_may_be_gone = outbound.send(Err(status)).await;
+            // One that reads nothing does not keep us here.
+            let _peer_may_be_gone = outbound.send_timeout(Err(status), FAREWELL).await;
         }
     });
     ReceiverStream::new(stream)
@@ -85,6 +90,8 @@ async fn serve(
         verdicts: verdicts(&connected.verdicts),
     };
     tell(outbound, Down::Welcome(welcome)).await?;
+    let ousted = peer::ousted(state, caller);
+    tokio::pin!(ousted);
     loop {
         tokio::select! {
             biased;
@@ -96,14 +103,14 @@ async fn serve(
             () = connected.end.cancelled() => {
                 return Err(Refusal::Unavailable.status("the session is superseded or late; connect again"));
             }
+            status = &mut ousted => return Err(status),
             () = state.shutdown.soft.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
+            // The connection has its age: the agent comes again on a new one.
+            () = caller.retire.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
             message = inbound.next() => match message.transpose()? {
                 Some(message) => hear(state, caller, connected.session, message).await?,
                 None => return Ok(()),
             },
-        }
-        if state.clock.now() > caller.not_after {
-            return Err(Refusal::Unauthenticated.status("the client certificate has ended"));
         }
     }
 }
@@ -147,7 +154,8 @@ fn down(state: &GrpcState, order: Order) -> Down {
 
 async fn tell(outbound: &Outbound, message: Down) -> Result<(), Status> {
     let message = v1::ControllerMessage { message: Some(message) };
-    outbound.send(Ok(message)).await.map_err(|_| Refusal::Unavailable.status("the agent is gone"))
+    let gone = |_| Refusal::Unavailable.status("the agent is gone, or does not read");
+    outbound.send_timeout(Ok(message), PATIENCE).await.map_err(gone)
 }
 
 fn greeting(hello: v1::Hello, address: String) -> Result<Greeting, Status> {

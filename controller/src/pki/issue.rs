@@ -6,6 +6,7 @@ use std::time::Duration;
 use cratekube_common::domain::id::AgentId;
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::tls::sha256_hex;
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PublicKeyData, SanType,
@@ -15,6 +16,7 @@ use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::PkiError;
 use super::authority::{Authority, serial, validity};
+use crate::store::CertificateFacts;
 
 /// Life of an agent's certificate; renewed by itself long before.
 pub const AGENT_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -23,6 +25,9 @@ pub const SERVER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Identity of an agent in its certificate: this, then its id.
 pub const AGENT_URI_PREFIX: &str = "spiffe://cratekube/agent/";
 
+/// The attribute of a subject that carries an agent's generation (X.520 `serialNumber`).
+const SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
+
 /// A certificate that was made.
 #[derive(Debug, Clone)]
 pub struct Issued {
@@ -30,8 +35,25 @@ pub struct Issued {
     pub certificate: CertificateDer<'static>,
     /// Its serial number, lower-case hex.
     pub serial: String,
+    /// How many certificates its holder had with it; 0 for a listener's.
+    pub generation: u64,
+    /// SHA-256 of the public key (DER), lower-case hex.
+    pub key_sha256: String,
     /// When it ends.
     pub not_after: Timestamp,
+}
+
+impl Issued {
+    /// What the store keeps of it.
+    #[must_use]
+    pub fn facts(&self) -> CertificateFacts {
+        CertificateFacts {
+            serial: self.serial.clone(),
+            generation: self.generation,
+            key_sha256: self.key_sha256.clone(),
+            not_after: self.not_after,
+        }
+    }
 }
 
 /// A listener's certificate with its key.
@@ -51,16 +73,19 @@ impl Authority {
     /// # Errors
     /// [`PkiError::Request`] when the request is not signed by its key or the key is of a kind or
     /// size that is not accepted.
-    pub fn issue_agent(&self, csr: &[u8], id: AgentId, name: &AgentName) -> Result<Issued, PkiError> {
+    pub fn issue_agent(&self, csr: &[u8], id: AgentId, name: &AgentName, generation: u64) -> Result<Issued, PkiError> {
         check_request(csr)?;
         let der = CertificateSigningRequestDer::from(csr);
         // rcgen would copy names, usages and even CA rights from the request: only the key is taken.
         let request = CertificateSigningRequestParams::from_der(&der).map_err(|e| PkiError::Request(e.to_string()))?;
         let mut params = leaf(ExtendedKeyUsagePurpose::ClientAuth);
         params.distinguished_name.push(DnType::CommonName, name.as_str());
+        // Survives a store that goes back to a backup, which the store's own count does not.
+        params.distinguished_name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), generation.to_string());
         let uri = format!("{AGENT_URI_PREFIX}{id}");
         params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
-        self.sign(params, &request.public_key, AGENT_LIFE)
+        let issued = self.sign(params, &request.public_key, AGENT_LIFE)?;
+        Ok(Issued { generation, ..issued })
     }
 
     /// Makes a server certificate with a new key for a listener.
@@ -97,7 +122,8 @@ impl Authority {
         let now = self.clock.now();
         (params.not_before, params.not_after) = validity(now, life);
         let certificate = params.signed_by(key, &self.issuer)?.der().clone();
-        Ok(Issued { certificate, serial: serial_hex, not_after: now.after(life) })
+        let key_sha256 = sha256_hex(&key.subject_public_key_info());
+        Ok(Issued { certificate, serial: serial_hex, generation: 0, key_sha256, not_after: now.after(life) })
     }
 }
 
@@ -165,10 +191,10 @@ mod tests {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let csr = params.serialize_request(&key).unwrap();
         let (id, name) = agent();
-        let issued = authority.issue_agent(csr.der(), id, &name).unwrap();
+        let issued = authority.issue_agent(csr.der(), id, &name, 3).unwrap();
         let (_, certificate) = parse_x509_certificate(&issued.certificate).unwrap();
         assert!(!certificate.is_ca());
-        assert_eq!(certificate.subject().to_string(), "CN=bastion-1");
+        assert_eq!(certificate.subject().to_string(), "CN=bastion-1, serialNumber=3");
         let usage = certificate.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.client_auth && !usage.server_auth);
         let san = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
@@ -184,13 +210,13 @@ mod tests {
         let (id, name) = agent();
         let key = KeyPair::generate().unwrap();
         let good = CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
-        assert!(authority.issue_agent(&good, id, &name).is_ok());
+        assert!(authority.issue_agent(&good, id, &name, 1).is_ok());
         let mut forged = good.clone();
         *forged.last_mut().unwrap() ^= 1;
-        assert!(matches!(authority.issue_agent(&forged, id, &name), Err(PkiError::Request(_))));
+        assert!(matches!(authority.issue_agent(&forged, id, &name, 1), Err(PkiError::Request(_))));
         let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let weak = CertificateParams::default().serialize_request(&rsa).unwrap();
-        assert!(matches!(authority.issue_agent(weak.der(), id, &name), Err(PkiError::Request(_))));
-        assert!(authority.issue_agent(b"junk", id, &name).is_err());
+        assert!(matches!(authority.issue_agent(weak.der(), id, &name, 1), Err(PkiError::Request(_))));
+        assert!(authority.issue_agent(b"junk", id, &name, 1).is_err());
     }
 }

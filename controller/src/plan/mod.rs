@@ -7,3 +7,4 @@ pub mod assignment;
 pub mod evidence;
 pub mod reconcile;
 pub mod settle;
+pub mod standing;

@@ -8,14 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::runtime::clock::Clock;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::edge::renewal::Renewal;
+use crate::grpc::cuts::Cuts;
 use crate::service::dispatch::Dispatch;
 use crate::store::{Store, StoreError};
 
 /// How often forgotten things are thrown away.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+/// How often it is looked whether an agent was locked out: it must be cut within five seconds.
+const CUT_EVERY: Duration = Duration::from_secs(1);
+/// How often the files of certificates are read again: tools that renew them do so days ahead.
+const LOOK_AT_CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs all passes until told to stop.
 pub fn start(
@@ -35,6 +43,38 @@ pub fn start(
         let (store, now) = (Arc::clone(&store), clock.now());
         async move { store.purge_expired(now).await }
     }));
+}
+
+/// Ends the connections of agents that were locked out, wherever that was done, until told to stop.
+pub fn cut_connections(tasks: &TaskTracker, store: Arc<dyn Store>, cuts: Cuts, stop: &CancellationToken) {
+    tasks.spawn(drive("cuts", CUT_EVERY, stop.clone(), move || {
+        let (store, cuts) = (Arc::clone(&store), cuts.clone());
+        async move { cuts.pass(&*store).await }
+    }));
+}
+
+/// Keeps the listeners' certificates fresh, and looks at once when told by SIGHUP, until told to stop.
+pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, stop: &CancellationToken) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        loop {
+            let told = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AT_CERTIFICATES_EVERY) => {}
+                _ = told => tracing::info!("told by a signal to look at the listeners' certificates"),
+            }
+            renewals.iter().for_each(|renewal| {
+                renewal.pass();
+            });
+        }
+    });
 }
 
 async fn drive<F>(name: &'static str, every: Duration, stop: CancellationToken, mut pass: impl FnMut() -> F)

@@ -14,8 +14,10 @@ use crate::service::agents::AgentNow;
 pub(in super::super) struct AgentView {
     id: String,
     name: String,
-    /// What it may do: `active`, `cordoned`, `draining` or `revoked`.
+    /// What it may do: `active`, `cordoned`, `draining`, `quarantined` or `revoked`.
     state: &'static str,
+    /// Whether its name and keys are barred from enrolling.
+    banned: bool,
     /// Whether it is connected now.
     online: bool,
     /// Environments whose new clusters it may be given.
@@ -61,6 +63,8 @@ pub(super) struct VolumeView {
 #[schema(as = Certificate)]
 pub(super) struct CertificateView {
     serial: String,
+    /// How many it had with this one.
+    generation: u64,
     expires_at: String,
 }
 
@@ -73,6 +77,7 @@ impl From<&AgentNow> for AgentView {
             id: agent.id.to_string(),
             name: agent.name.to_string(),
             state: agent.state.as_str(),
+            banned: agent.banned,
             online: seen.is_some(),
             environments: agent.environments.to_string(),
             version: facts.map(|f| shown(&f.version)),
@@ -91,6 +96,7 @@ impl From<&AgentNow> for AgentView {
             clock_skew_ms: seen.map(|s| s.clock_skew_ms).or(agent.clock_skew_ms),
             certificate: CertificateView {
                 serial: agent.certificate_serial.clone(),
+                generation: agent.certificate_generation,
                 expires_at: agent.certificate_not_after.to_string(),
             },
         }
@@ -135,6 +141,8 @@ mod tests {
             enrolled_at: Timestamp::from_millis(0),
             certificate_serial: "ab".into(),
             certificate_not_after: Timestamp::from_millis(86_400_000),
+            certificate_generation: 2,
+            banned: false,
             facts: Some(AgentFacts {
                 version: "0.1.0".into(),
                 hostname: "host\u{1b}[0m".into(),

@@ -12,6 +12,7 @@ mod agents;
 mod connecting;
 mod histories;
 pub mod house;
+mod identity;
 mod keeping;
 mod leasing;
 mod listing;
@@ -79,6 +80,7 @@ pub fn stories() -> Vec<&'static Story> {
         output::STORIES,
         connecting::STORIES,
         agents::STORIES,
+        identity::STORIES,
         listing::STORIES,
         keeping::STORIES,
         histories::STORIES,

@@ -19,7 +19,10 @@ use crate::store::StoreError;
 /// Marks our databases in SQLite's header: "CKCM".
 const APPLICATION_ID: i32 = 0x434b_434d;
 /// The steps, oldest first; `user_version` counts those that were applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../../migrations/sqlite/0004_agent_identity.sql"),
+];
 /// How long a lock of another process (the command line beside the server) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared per connection: more than all verbs together use.

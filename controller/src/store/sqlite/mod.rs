@@ -12,6 +12,8 @@ mod accept;
 mod agents;
 mod attempts;
 mod audit;
+mod bars;
+mod certificates;
 mod clusters;
 mod connect;
 mod enroll;
@@ -40,7 +42,7 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -49,9 +51,10 @@ use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::files;
 
 use super::{
-    AcceptOperation, AcceptProvision, Acceptance, Applied, AttemptRecord, AuditRecord, CertificateFacts, ClusterFilter,
-    ConnectAgent, EnrollAgent, Enrolled, EnvironmentSummary, HeartbeatFacts, LeaseTasks, LeasedTask, NewJoinToken,
-    OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, Settled, Store, StoreError,
+    AcceptOperation, AcceptProvision, Acceptance, Applied, AttemptRecord, AuditRecord, BarAgent, Barred,
+    CertificateRecord, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, HeartbeatFacts,
+    JoinTokenRecord, LeaseTasks, LeasedTask, NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page,
+    PageRequest, RenewAgent, Renewed, Settled, Store, StoreError, UseCertificate, Withdrawn,
 };
 use output::Output;
 use readers::Readers;
@@ -198,8 +201,41 @@ impl Store for SqliteStore {
         self.writer.run(move |db| enroll::enroll(db, &request)).await
     }
 
-    async fn renew_agent(&self, agent: AgentId, certificate: CertificateFacts) -> Result<bool, StoreError> {
-        self.writer.run(move |db| enroll::renew(db, agent, &certificate)).await
+    async fn join_tokens(&self, page: PageRequest) -> Result<Page<JoinTokenRecord>, StoreError> {
+        self.readers.scan(move |db| enroll::tokens(db, &page)).await
+    }
+
+    async fn withdraw_join_token(
+        &self,
+        token: JoinTokenId,
+        audit: AuditEntry,
+        now: Timestamp,
+    ) -> Result<Withdrawn, StoreError> {
+        self.writer.run(move |db| enroll::withdraw(db, token, &audit, now)).await
+    }
+
+    async fn certificate(&self, agent: AgentId, serial: &str) -> Result<Option<CertificateRecord>, StoreError> {
+        self.readers.point(|db| certificates::find(db, agent, serial))
+    }
+
+    async fn use_certificate(&self, request: UseCertificate) -> Result<bool, StoreError> {
+        self.writer.run(move |db| certificates::begin(db, &request)).await
+    }
+
+    async fn renew_agent(&self, request: RenewAgent) -> Result<Renewed, StoreError> {
+        self.writer.run(move |db| certificates::renew(db, &request)).await
+    }
+
+    async fn bar_agent(&self, request: BarAgent) -> Result<Barred, StoreError> {
+        self.writer.run(move |db| bars::bar(db, &request)).await
+    }
+
+    async fn lift_ban(&self, agent: AgentId, audit: AuditEntry, now: Timestamp) -> Result<Barred, StoreError> {
+        self.writer.run(move |db| bars::lift(db, agent, &audit, now)).await
+    }
+
+    async fn cuts(&self, after: u64) -> Result<Vec<Cut>, StoreError> {
+        self.readers.point(|db| bars::cuts(db, after))
     }
 
     async fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError> {

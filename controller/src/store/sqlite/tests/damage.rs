@@ -48,7 +48,7 @@ async fn a_database_of_a_newer_release_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     used(dir.path()).await;
     raw(dir.path()).pragma_update(None, "user_version", 99).unwrap();
-    assert!(refusal(dir.path()).contains("newer release (schema 99; this release knows 1)"));
+    assert!(refusal(dir.path()).contains("newer release (schema 99; this release knows "));
     raw(dir.path()).pragma_update(None, "user_version", -1).unwrap();
     refusal(dir.path());
 }
