@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod counters;
 pub mod http2;
+pub mod bucket;
 pub mod limits;
 mod patience;
 pub mod renewal;

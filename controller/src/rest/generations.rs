@@ -46,7 +46,7 @@ mod tests {
     async fn generations_show_their_files_in_pages_newest_first() {
         let world = World::new().await;
         let work = world.ready("web").await;
-        world.ask(Method::DELETE, "/v1/environments/prod/clusters/web").send().await;
+        world.ask(Method::DELETE, "/v1/environments/prod/clusters/web?reason=story").send().await;
         let task = world.house.lease_one(work.bastion).await;
         world.house.start(work.bastion, &task).await;
         world.house.settle(work.bastion, world.house.report(&task, RunOutcome::Succeeded)).await;

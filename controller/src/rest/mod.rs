@@ -22,6 +22,7 @@ mod output;
 pub mod problem;
 mod problems;
 mod query;
+mod reason;
 mod refusals;
 mod router;
 mod state;

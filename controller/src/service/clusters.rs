@@ -43,8 +43,8 @@ pub struct UnwantedCluster {
     pub environment: EnvironmentName,
     /// Its name.
     pub name: ClusterName,
-    /// Why, when a reason was given.
-    pub reason: Option<String>,
+    /// Why.
+    pub reason: String,
     /// Only if it is still at this revision.
     pub if_revision: Option<u64>,
 }
@@ -101,7 +101,7 @@ impl Service {
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Receipt, ServiceError> {
         let object = format!("{}/{}", unwanted.environment, unwanted.name);
-        let detail = unwanted.reason.clone().unwrap_or_default();
+        let detail = unwanted.reason.clone();
         let request = AcceptOperation {
             operation: self.mint.id(),
             tasks: self.task_ids(OperationKind::Remove),
@@ -110,7 +110,7 @@ impl Service {
             name: unwanted.name,
             if_revision: unwanted.if_revision,
             requested_by: actor.subject.clone(),
-            reason: unwanted.reason,
+            reason: Some(unwanted.reason),
             idempotency: self.idempotency(actor, idempotency),
             audit: actor.audit("cluster.remove", object, detail),
             now: self.clock.now(),

@@ -72,7 +72,7 @@ mod tests {
     async fn removed_clusters_are_shown_when_asked_for() {
         let world = World::new().await;
         let work = world.ready("gone").await;
-        world.ask(Method::DELETE, &format!("{CLUSTERS}/gone")).send().await;
+        world.ask(Method::DELETE, &format!("{CLUSTERS}/gone?reason=story")).send().await;
         let task = world.house.lease_one(work.bastion).await;
         world.house.start(work.bastion, &task).await;
         world.house.settle(work.bastion, world.house.report(&task, RunOutcome::Succeeded)).await;

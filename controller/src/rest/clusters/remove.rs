@@ -4,35 +4,22 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::intake::{Field, Notes};
 use http::{HeaderMap, header};
-use serde::Serialize;
-use serde_json::{Value, json};
-use utoipa::ToSchema;
+use serde_json::json;
 
 use super::{Accepted, accepted};
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
 use crate::rest::query::{self, Params, invalid};
+use crate::rest::reason::{self, Reason};
 use crate::rest::state::RestState;
 use crate::rest::{body, idempotency};
 use crate::service::clusters::UnwantedCluster;
 
-/// Longest reason: a sentence or two.
-const MAX_REASON: usize = 1_000;
-
-/// Why a cluster is to go.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::rest) struct Removal {
-    /// Kept with the operation and in the audit log.
-    #[schema(max_length = 1000)]
-    reason: Option<String>,
-}
-
 /// Ask for a cluster's removal. It is recorded when you are answered; watch the operation for the rest.
-#[utoipa::path(delete, path = "/v1/environments/{env}/clusters/{name}", tag = "clusters", request_body = Option<Removal>,
+#[utoipa::path(delete, path = "/v1/environments/{env}/clusters/{name}", tag = "clusters", request_body = Option<Reason>,
     params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster"),
-        ("reason" = Option<String>, Query, description = "Why; instead of a body"),
+        ("reason" = Option<String>, Query, description = "Why, when there is no body; one of the two is required"),
         ("If-Match" = Option<String>, Header, description = "Only if the cluster still has this `ETag`"),
         crate::rest::openapi::IdempotencyHeader),
     responses((status = 202, description = "Recorded", body = Accepted, headers(("Location" = String, description = "The operation")))))]
@@ -48,38 +35,13 @@ pub(in crate::rest) async fn remove(
     let params = Params::read(request.uri(), &["reason"])?;
     let (parts, body) = request.into_parts();
     let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
-    let reason = read_reason(&params, document.as_ref())?;
+    let reason = reason::required(&params, document.as_ref())?;
     let if_revision = read_if_match(&parts.headers)?;
     let action = format!("remove {environment}/{name}");
     let key = idempotency::key(&state, &parts.headers, &action, &json!([reason, if_revision]))?;
     let unwanted = UnwantedCluster { environment, name, reason, if_revision };
     let receipt = state.service.remove(caller.actor(), unwanted, key).await?;
     accepted(&state, &receipt, Vec::new()).await
-}
-
-fn read_reason(params: &Params, document: Option<&Value>) -> Result<Option<String>, Problem> {
-    let notes = Notes::default();
-    let mut reason = params.text("reason").map(ToOwned::to_owned);
-    if let Some(mut object) = document.and_then(|document| Field::root(document, &notes).object()) {
-        let field = object.field("reason");
-        let given = field.string();
-        if reason.is_some() && given.is_some() {
-            field.error("is given in the query too; give it once");
-        }
-        reason = reason.or_else(|| given.map(ToOwned::to_owned));
-        object.finish();
-    }
-    let faults = notes.into_faults();
-    if !faults.is_acceptable() {
-        return Err(Problem::validation(faults.errors));
-    }
-    let reason = reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
-    match reason {
-        Some(long) if long.chars().count() > MAX_REASON || long.chars().any(|c| c.is_control() && c != '\n') => {
-            Err(invalid("reason", format!("may have {MAX_REASON} characters and no control characters")))
-        }
-        reason => Ok(reason.map(ToOwned::to_owned)),
-    }
 }
 
 fn read_if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
@@ -121,7 +83,7 @@ mod tests {
             (&json!("remove"), &json!("moved away"))
         );
         assert_eq!(body["cluster"]["phase"], "removing");
-        let again = world.ask(Method::DELETE, WEB).send().await;
+        let again = world.ask(Method::DELETE, WEB).json(&json!({"reason": "again"})).send().await;
         assert_eq!((again.status, again.problem().as_str()), (StatusCode::CONFLICT, "cluster-busy"));
         assert_eq!(again.json()["operation"], answer.header("location"));
         let audit = world.audit().await.pop().unwrap();
@@ -132,28 +94,32 @@ mod tests {
     async fn a_removal_of_another_revision_than_the_one_seen_is_refused() {
         let world = with_idle_cluster().await;
         let etag = world.get(WEB).await.header("etag").to_owned();
-        let stale = world.ask(Method::DELETE, WEB).header("if-match", "\"7\"").send().await;
+        let because = format!("{WEB}?reason=story");
+        let stale = world.ask(Method::DELETE, &because).header("if-match", "\"7\"").send().await;
         assert_eq!((stale.status, stale.problem().as_str()), (StatusCode::PRECONDITION_FAILED, "revision-changed"));
         assert_eq!(stale.header("etag"), etag);
         for odd in ["1", "W/\"1\"", "\"1\", \"2\"", "\"x\""] {
-            let answer = world.ask(Method::DELETE, WEB).header("if-match", odd).send().await;
+            let answer = world.ask(Method::DELETE, &because).header("if-match", odd).send().await;
             assert_eq!(answer.problem(), "invalid-parameter", "{odd}");
         }
-        let answer = world.ask(Method::DELETE, WEB).header("if-match", &etag).send().await;
+        let answer = world.ask(Method::DELETE, &because).header("if-match", &etag).send().await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
     }
 
     #[tokio::test]
-    async fn what_is_not_there_and_reasons_that_are_none_are_refused() {
+    async fn hostile_row_28_what_is_not_there_and_reasons_that_are_none_are_refused() {
         let world = with_idle_cluster().await;
-        let missing = world.ask(Method::DELETE, "/v1/environments/prod/clusters/none").send().await;
+        let missing = world.ask(Method::DELETE, "/v1/environments/prod/clusters/none?reason=x").send().await;
         assert_eq!((missing.status, missing.problem().as_str()), (StatusCode::NOT_FOUND, "not-found"));
         let send = |path: String, body| world.ask(Method::DELETE, &path).json(&body).send();
         assert_eq!(send(WEB.into(), json!({"reason": 1})).await.pointers(), ["/reason"]);
-        assert_eq!(send(WEB.into(), json!({"force": true})).await.pointers(), ["/force"]);
+        assert_eq!(send(WEB.into(), json!({"reason": "a", "force": true})).await.pointers(), ["/force"]);
         assert_eq!(send(WEB.into(), json!("x")).await.pointers(), [""]);
         assert_eq!(send(format!("{WEB}?reason=a"), json!({"reason": "b"})).await.pointers(), ["/reason"]);
-        assert_eq!(send(WEB.into(), json!({"reason": "\u{1b}[31m"})).await.problem(), "invalid-parameter");
+        assert_eq!(send(WEB.into(), json!({"reason": "\u{1b}[31m"})).await.pointers(), ["/reason"]);
+        assert_eq!(send(WEB.into(), json!({})).await.pointers(), ["/reason"]);
+        let silent = world.ask(Method::DELETE, WEB).send().await;
+        assert_eq!((silent.status, silent.pointers()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["/reason".to_owned()]));
         let operations = world.get("/v1/operations").await.json();
         assert_eq!(operations["items"].as_array().unwrap().len(), 1, "none of them was recorded");
     }

@@ -3,3 +3,4 @@
 mod access;
 mod documents;
 mod limits;
+mod routes;

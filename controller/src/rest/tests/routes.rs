@@ -1,0 +1,52 @@
+//! Every route with who may use it: one line each. A route without a line here fails the tests of
+//! [`super::access`].
+
+use cratekube_common::domain::environment::Role::{self, Operator, Viewer};
+
+use Needs::{AdminEverywhere, In, Nothing, Token};
+
+/// What a route asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    Token,
+    /// A role in the environment of the object.
+    In(Role),
+    AdminEverywhere,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) needs: Needs,
+    /// JSON that is sent to it; empty for none. Every request says `If-Match: "999"` too.
+    pub(super) sends: &'static str,
+    /// What those who may are answered. It must change nothing: the next line needs it.
+    pub(super) answers: u16,
+}
+
+const fn row(method: &'static str, path: &'static str, needs: Needs, sends: &'static str, answers: u16) -> Row {
+    Row { method, path, needs, sends, answers }
+}
+
+/// `{env}` is `prod`, `{name}` is `web` and `{id}` an operation there that has ended.
+#[rustfmt::skip]
+pub(super) const TABLE: &[Row] = &[
+    row("GET", "/healthz", Nothing, "", 200),
+    row("GET", "/readyz", Nothing, "", 200),
+    row("GET", "/problems/{kind}", Nothing, "", 200),
+    row("GET", "/openapi.json", Token, "", 200),
+    row("GET", "/v1/environments", Token, "", 200),
+    row("GET", "/v1/environments/{env}/clusters", In(Viewer), "", 200),
+    row("POST", "/v1/environments/{env}/clusters", In(Operator), "{}", 422),
+    row("GET", "/v1/environments/{env}/clusters/{name}", In(Viewer), "", 200),
+    row("DELETE", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"reason": "x"}"#, 412),
+    row("GET", "/v1/environments/{env}/clusters/{name}/generations", In(Viewer), "", 200),
+    row("GET", "/v1/operations", Token, "", 200),
+    row("GET", "/v1/operations/{id}", In(Viewer), "", 200),
+    row("GET", "/v1/operations/{id}/output", In(Viewer), "", 200),
+    row("GET", "/v1/admin/agents", AdminEverywhere, "", 200),
+    row("GET", "/v1/admin/agents/{id}", AdminEverywhere, "", 404),
+];
