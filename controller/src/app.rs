@@ -18,7 +18,7 @@ use crate::edge::limits::Limits;
 use crate::edge::renewal::{Renewal, RenewalError, Source};
 use crate::edge::tls::{TlsError, Trust, for_agents, for_users};
 use crate::grpc::cuts::Cuts;
-use crate::grpc::{self, GrpcState};
+use crate::grpc::{self, GrpcState, enrollment};
 use crate::keys::Envelope;
 use crate::keys::master::MasterKeySource;
 use crate::pki::authority::Authority;
@@ -131,6 +131,7 @@ impl Controller {
             watch,
             authority: Arc::clone(&authority),
             cuts: cuts.clone(),
+            enrolments: Arc::new(enrollment::limits(clock.clone())),
             heartbeat_interval: config.agents.heartbeat_interval,
             clock: clock.clone(),
             mint: mint.clone(),
@@ -140,6 +141,7 @@ impl Controller {
             service,
             tokens,
             mac_key: cursor_key,
+            ca_sha256: authority.fingerprint(),
             limits: rest::Limits::default(),
             shutdown: shutdown.soft.clone(),
             checks: Vec::new(),

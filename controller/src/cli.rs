@@ -19,12 +19,12 @@ use cratekube_common::runtime::{clock, mint::Mint, settings::parse_duration, tel
 use crate::app::{Controller, tokens};
 use crate::config::Config;
 use crate::datadir::{DataDir, Opening};
+use crate::service::identity::LONGEST_JOIN_LIFETIME;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{NewJoinToken, Store};
 
 /// Long enough to walk over to the bastion, short enough to be worthless tomorrow.
 const DEFAULT_JOIN_LIFETIME: &str = "10m";
-const LONGEST_JOIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Cluster Management Service: the controller.
 #[derive(Debug, Parser)]

@@ -5,9 +5,9 @@
 //! one address do not touch the others. Not here: what is said on a connection (`rest`, `grpc`).
 
 pub mod accept;
+pub mod bucket;
 pub mod counters;
 pub mod http2;
-pub mod bucket;
 pub mod limits;
 mod patience;
 pub mod renewal;

@@ -3,10 +3,13 @@
 //! The other side is told no reason for a refusal: which token exists, was used or has ended is for
 //! the log and the audit.
 
+use std::time::Duration;
+
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::id::{AgentId, VolumeId};
 use cratekube_common::domain::join_token::JoinToken;
 use cratekube_common::domain::name::AgentName;
+use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls::sha256_hex;
 use cratekube_proto::convert::parse;
 use cratekube_proto::status::Refusal;
@@ -15,8 +18,21 @@ use cratekube_proto::v1::enrollment_server::Enrollment;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{GrpcState, peer, store_status};
+use crate::edge::Peer;
+use crate::edge::bucket::{Buckets, Rate};
 use crate::pki::issue::Issued;
 use crate::store::{EnrollAgent, EnrollRefusal, Enrolled};
+
+/// From one address: a rack of new bastions behind one NAT at once, then one a second.
+const FROM_ONE: Rate = Rate { every: Duration::from_secs(1), burst: 20 };
+/// From all together: each try costs a signature and a write.
+const FROM_ALL: Rate = Rate { every: Duration::from_millis(50), burst: 100 };
+
+/// How fast join tokens may be tried.
+#[must_use]
+pub fn limits(clock: Clock) -> Buckets {
+    Buckets::new(FROM_ONE, FROM_ALL, clock)
+}
 
 /// More volumes than one host can mount.
 const MAX_VOLUMES: usize = 256;
@@ -32,6 +48,17 @@ impl Enroll {
     #[must_use]
     pub fn new(state: GrpcState) -> Self {
         Self { state }
+    }
+
+    /// Lets a stranger try, not too often.
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(peer) = request.extensions().get::<Peer>() else { return Ok(()) };
+        let Err(wait) = self.state.enrolments.take(peer.address.ip()) else { return Ok(()) };
+        let seconds = wait.as_secs().saturating_add(1);
+        tracing::debug!(address = %peer.address.ip(), seconds, "enrolment refused: too many tries");
+        let mut status = Refusal::Exhausted.status(format!("too many tries; try again in {seconds} s"));
+        status.metadata_mut().insert("retry-after", seconds.into());
+        Err(status)
     }
 
     async fn record(
@@ -69,6 +96,7 @@ impl Enroll {
 impl Enrollment for Enroll {
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Result<Response<v1::EnrollResponse>, Status> {
         let origin = peer::origin(&request);
+        self.admit(&request)?;
         let wire = request.into_inner();
         let name: AgentName = parse("name", &wire.name)?;
         let refused = || Refusal::Forbidden.status("the join token is not accepted; ask an admin for a new one");

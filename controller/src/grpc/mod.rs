@@ -21,6 +21,7 @@ use cratekube_proto::v1::enrollment_server::EnrollmentServer;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::edge::bucket::Buckets;
 use crate::pki::authority::Authority;
 use crate::service::dispatch::Dispatch;
 use crate::service::watch::Watch;
@@ -39,6 +40,8 @@ pub struct GrpcState {
     pub authority: Arc<Authority>,
     /// Ends the connections of agents that are locked out.
     pub cuts: cuts::Cuts,
+    /// How fast strangers may try join tokens.
+    pub enrolments: Arc<Buckets>,
     /// How often agents send heartbeats.
     pub heartbeat_interval: std::time::Duration,
     /// Time.

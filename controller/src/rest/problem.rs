@@ -66,6 +66,7 @@ kinds! {
     Exists           = "cluster-exists",        CONFLICT,               false, "A cluster of this name exists", "Choose another name, or remove the cluster first.";
     Busy             = "cluster-busy",          CONFLICT,               true,  "Another operation is at work on the cluster", "Wait until the operation in `operation` has ended.";
     NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
+    TokenUsed        = "join-token-used",       CONFLICT,               false, "The join token was used", "Revoke the agent that it made, if it should not be there.";
     Changed          = "revision-changed",      PRECONDITION_FAILED,    false, "The cluster changed since you looked", "Look at it again and repeat the request with the new `ETag`.";
     BodyTooLarge     = "body-too-large",        PAYLOAD_TOO_LARGE,      false, "The body is too large", "Send less: `detail` names the limit.";
     MediaType        = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, false, "The body's type is not supported", "Send `Content-Type: application/json`, without compression.";
@@ -284,6 +285,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Changed(revision) => {
                 Self::new(Kind::Changed, error.to_string()).with_header(header::ETAG, super::etag(revision))
             }
+            ServiceError::TokenUsed => Self::new(Kind::TokenUsed, "there is nothing left to take back"),
             ServiceError::NotAllowed(reason) => Self::new(Kind::NotAllowed, reason),
         }
     }

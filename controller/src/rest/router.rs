@@ -2,13 +2,13 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use super::caller::authenticate;
 use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
-use super::{agents, clusters, environments, generations, health, openapi, operations, output, problems};
+use super::{agents, clusters, environments, generations, health, join_tokens, openapi, operations, output, problems};
 
 type Route = (&'static str, MethodRouter<RestState>);
 
@@ -34,6 +34,11 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/operations/{id}/output", get(output::show)),
         ("/v1/admin/agents", get(agents::list::list)),
         ("/v1/admin/agents/{id}", get(agents::show::show)),
+        ("/v1/admin/agents/{id}/revoke", post(agents::bar::revoke)),
+        ("/v1/admin/agents/{id}/ban", post(agents::bar::ban)),
+        ("/v1/admin/agents/{id}/unban", post(agents::bar::unban)),
+        ("/v1/admin/join-tokens", get(join_tokens::list::list).post(join_tokens::create::create)),
+        ("/v1/admin/join-tokens/{id}", delete(join_tokens::withdraw::withdraw)),
     ]
 }
 

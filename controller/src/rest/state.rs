@@ -24,6 +24,8 @@ pub struct RestParts {
     /// Key of cursors and idempotency digests. Must be the same after a restart, or repeated requests
     /// are taken for new ones under a used key.
     pub mac_key: [u8; 32],
+    /// SHA-256 of the authority that new agents are to trust, lower-case hex.
+    pub ca_sha256: String,
     /// Bounds.
     pub limits: Limits,
     /// Ends streams and waits when the controller is asked to stop.
@@ -41,6 +43,7 @@ pub struct Inner {
     pub(super) service: Service,
     pub(super) tokens: Arc<Tokens>,
     pub(super) mac_key: hmac::Key,
+    pub(super) ca_sha256: String,
     pub(super) limits: Limits,
     pub(super) gate: Gate,
     pub(super) shutdown: CancellationToken,
@@ -59,6 +62,7 @@ impl RestState {
             service: parts.service,
             tokens: parts.tokens,
             mac_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.mac_key),
+            ca_sha256: parts.ca_sha256,
             limits: parts.limits,
             shutdown: parts.shutdown,
         }))

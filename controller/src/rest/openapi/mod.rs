@@ -14,7 +14,7 @@ use utoipa::openapi::{Content, OpenApi as Description, Ref, RefOr, ResponseBuild
 use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
-use super::{agents, clusters, environments, generations, health, operations, output, problems};
+use super::{agents, clusters, environments, generations, health, join_tokens, operations, output, problems};
 
 pub(super) use spec::Spec;
 
@@ -63,7 +63,13 @@ pub(super) struct IdempotencyHeader {
         operations::show::show,
         output::show,
         agents::list::list,
-        agents::show::show
+        agents::show::show,
+        agents::bar::revoke,
+        agents::bar::ban,
+        agents::bar::unban,
+        join_tokens::list::list,
+        join_tokens::create::create,
+        join_tokens::withdraw::withdraw
     ),
     components(schemas(ProblemDocument)),
     security(("bearer" = [])),

@@ -172,6 +172,7 @@ impl World {
             service,
             tokens: tokens.clone(),
             mac_key: [3; 32],
+            ca_sha256: "ab".repeat(32),
             limits,
             shutdown: shutdown.clone(),
             checks: Vec::new(),
