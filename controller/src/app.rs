@@ -85,7 +85,7 @@ impl Controller {
     /// # Errors
     /// [`StartError`]; what exists is never replaced.
     pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
-        let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
+        let data = open_data(&config, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
         let cursor_key = data.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
@@ -215,6 +215,15 @@ fn dispatch(
     Arc::new(Dispatch::new(store, watch.clone(), presence.clone(), leases, vault, clock.clone(), mint.clone()))
 }
 
+/// Opens the data directory that the configuration names.
+///
+/// # Errors
+/// [`DataDirError`]; nothing that exists is ever replaced.
+pub fn open_data(config: &Config, opening: Opening, clock: &Clock, mint: &Mint) -> Result<DataDir, DataDirError> {
+    let (data, algorithm) = (&config.data, config.pki.key_algorithm);
+    DataDir::open(&data.directory, &data.master_key, algorithm, opening, clock, mint)
+}
+
 /// What makes and checks tokens for this controller.
 ///
 /// # Errors
@@ -231,7 +240,7 @@ fn warn_of_local_key(source: &MasterKeySource) {
     if *source == MasterKeySource::Local {
         tracing::warn!(
             "the master key lies beside the data: who can copy the data directory can read its secrets; \
-             set CRATEKUBE_DATA__MASTER_KEY or data.master_key_file for more than a trial"
+             set CRATEKUBE_DATA__MASTER_KEY, data.master_key_file or data.master_key_command for more than a trial"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The command line of `cratekube-controller`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,19 +9,21 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant, Role};
-use cratekube_common::domain::id::{SessionId, VolumeId};
+use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
 use cratekube_common::domain::join_token::{JoinToken, SECRET_CHARACTERS};
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::{clock, mint::Mint, settings::parse_duration, telemetry, tls::sha256_hex};
 
-use crate::app::{Controller, tokens};
+use crate::app::{Controller, open_data, tokens};
 use crate::config::Config;
-use crate::datadir::{DataDir, Opening};
+use crate::datadir::Opening;
+use crate::keys::master::MasterKeySource;
+use crate::rekey;
 use crate::service::identity::LONGEST_JOIN_LIFETIME;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
-use crate::store::{NewJoinToken, Store};
+use crate::store::{Bar, BarAgent, Barred, NewJoinToken, Store};
 
 /// Long enough to walk over to the bastion, short enough to be worthless tomorrow.
 const DEFAULT_JOIN_LIFETIME: &str = "10m";
@@ -47,8 +49,25 @@ enum Command {
     /// What agents need
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// The key that seals everything else
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
     /// Check the configuration and say what it comes to
     CheckConfig,
+}
+
+#[derive(Debug, Subcommand)]
+enum MasterKeyCommand {
+    /// Seal everything anew under another master key. The controller must be stopped. When it is
+    /// interrupted, run it again, with either key
+    #[command(
+        after_help = "Example:\n  openssl rand -hex 32 > new.key && chmod 600 new.key\n  cratekube-controller master-key rotate --new-key-file new.key\n  # then give the new key where the old one was given, and start the controller"
+    )]
+    Rotate {
+        /// File with the new key. Without it one is made, when the old one is kept beside the data
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,6 +86,21 @@ enum AgentCommand {
         after_help = "Example:\n  cratekube-controller agent join-token --agent bastion-1 --environments 'team-*'"
     )]
     JoinToken(MakeJoinToken),
+    /// Lock an agent out: its connections end within seconds, and it has to enroll again
+    Revoke(BarArgs),
+    /// Lock an agent out, and let neither its name nor its keys enroll again
+    Ban(BarArgs),
+    /// Let the name and keys of a banned agent enroll again
+    Unban(BarArgs),
+}
+
+#[derive(Debug, Args)]
+struct BarArgs {
+    /// The agent's id
+    id: AgentId,
+    /// Why; kept in the audit log
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +159,12 @@ impl Cli {
             Command::CheckConfig => check_config(&config),
             Command::Token(TokenCommand::Issue(args)) => runtime()?.block_on(issue_token(&config, args)),
             Command::Agent(AgentCommand::JoinToken(args)) => runtime()?.block_on(make_join_token(&config, args)),
+            Command::Agent(AgentCommand::Revoke(args)) => runtime()?.block_on(bar(&config, args, Some(Bar::Revoke))),
+            Command::Agent(AgentCommand::Ban(args)) => runtime()?.block_on(bar(&config, args, Some(Bar::Ban))),
+            Command::Agent(AgentCommand::Unban(args)) => runtime()?.block_on(bar(&config, args, None)),
+            Command::MasterKey(MasterKeyCommand::Rotate { new_key_file }) => {
+                runtime()?.block_on(rotate_master_key(&config, new_key_file.as_deref()))
+            }
         }
     }
 }
@@ -169,7 +209,7 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
 async fn issue_token(config: &Config, args: IssueToken) -> anyhow::Result<()> {
     let clock = clock::system();
     let mint = Mint::system(clock.clone());
-    let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Command, &clock, &mint)?;
+    let data = open_data(config, Opening::Command, &clock, &mint)?;
     let tokens = tokens(config, &data, clock.clone())?;
     let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
     let lifetime = args.lifetime.unwrap_or(config.auth.max_token_lifetime);
@@ -189,7 +229,7 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
     );
     let clock = clock::system();
     let mint = Mint::system(clock.clone());
-    let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Command, &clock, &mint)?;
+    let data = open_data(config, Opening::Command, &clock, &mint)?;
     let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
     let secret = Secret::new(mint.token(SECRET_CHARACTERS));
     let now = clock.now();
@@ -209,6 +249,40 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
     store.close().await;
     let token = JoinToken::new(secret.expose(), &data.authority.fingerprint())?;
     writeln!(std::io::stdout(), "{}", token.expose().expose())?;
+    Ok(())
+}
+
+/// Locks an agent out, or lifts its ban. A running controller notices within a second.
+async fn bar(config: &Config, args: BarArgs, bar: Option<Bar>) -> anyhow::Result<()> {
+    let clock = clock::system();
+    let mint = Mint::system(clock.clone());
+    let data = open_data(config, Opening::Command, &clock, &mint)?;
+    let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
+    let (agent, now) = (args.id, clock.now());
+    let audit = |action: &str| local_audit(action, agent.to_string(), args.reason.clone(), &mint);
+    let barred = match bar {
+        Some(bar) => {
+            let action = if bar == Bar::Ban { "agent.ban" } else { "agent.revoke" };
+            store.bar_agent(BarAgent { agent, bar, audit: audit(action), now }).await?
+        }
+        None => store.lift_ban(agent, audit("agent.unban"), now).await?,
+    };
+    store.close().await;
+    match barred {
+        Barred::Now => writeln!(std::io::stdout(), "done")?,
+        Barred::Already => writeln!(std::io::stdout(), "it was so before")?,
+        Barred::NotFound => anyhow::bail!("there is no agent {agent}"),
+    }
+    Ok(())
+}
+
+async fn rotate_master_key(config: &Config, new_key_file: Option<&Path>) -> anyhow::Result<()> {
+    let mint = Mint::system(clock::system());
+    let done = rekey::rotate(&config.data, new_key_file, &mint).await?;
+    writeln!(std::io::stdout(), "sealed anew: {} files, {} values in the store", done.files, done.values)?;
+    if config.data.master_key != MasterKeySource::Local {
+        writeln!(std::io::stdout(), "give the new key where the old one was given before you start the controller")?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod auth;
 pub mod data;
 pub mod log;
+pub mod pki;
 pub mod rest;
 
 use std::net::SocketAddr;
@@ -26,6 +27,8 @@ pub struct Config {
     pub agents: agents::Agents,
     /// `[auth]`: tokens.
     pub auth: auth::Auth,
+    /// `[pki]`: certificates of our own authority.
+    pub pki: pki::Pki,
     /// `[log]`: logs.
     pub log: log::Log,
 }
@@ -60,6 +63,7 @@ impl Config {
             rest: rest::Rest::from_field(&o.field("rest")),
             agents: agents::Agents::from_field(&o.field("agents")),
             auth: auth::Auth::from_field(&o.field("auth")),
+            pki: pki::Pki::from_field(&o.field("pki")),
             log: log::Log::from_field(&o.field("log")),
         };
         o.finish();
@@ -123,12 +127,28 @@ mod tests {
     }
 
     #[test]
+    fn the_master_key_has_one_source() {
+        let read = |data: Value| Config::read(&json!({"data": data}));
+        let command = read(json!({"master_key_command": ["kms", "decrypt"]})).unwrap().data.master_key;
+        assert_eq!(command, crate::keys::master::MasterKeySource::Command(vec!["kms".into(), "decrypt".into()]));
+        for two in [
+            json!({"master_key_file": "/k", "master_key_command": ["kms"]}),
+            json!({"master_key": "ab".repeat(32), "master_key_file": "/k"}),
+            json!({"master_key_command": []}),
+            json!({"master_key_command": [1]}),
+        ] {
+            assert!(read(two.clone()).is_err(), "{two}");
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_their_place() {
         let document = json!({
             "data": {"directory": "", "master_key": "abc"},
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": []},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
             "auth": {"max_token_lifetime": "2d"},
+            "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "surprise": true,
         });
@@ -143,6 +163,7 @@ mod tests {
             "/data/master_key",
             "/log/filter",
             "/log/format",
+            "/pki/key_algorithm",
             "/rest/key",
             "/rest/listen",
             "/rest/names",

@@ -15,11 +15,13 @@ use cratekube_proto::convert::parse;
 use cratekube_proto::status::Refusal;
 use cratekube_proto::v1;
 use cratekube_proto::v1::enrollment_server::Enrollment;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{GrpcState, peer, store_status};
 use crate::edge::Peer;
 use crate::edge::bucket::{Buckets, Rate};
+use crate::pki::PkiError;
 use crate::pki::issue::Issued;
 use crate::store::{EnrollAgent, EnrollRefusal, Enrolled};
 
@@ -104,7 +106,7 @@ impl Enrollment for Enroll {
         let volumes = volumes(&wire.volumes)?;
         let id: AgentId = self.state.mint.id();
         let issued = self.state.authority.issue_agent(&wire.csr, id, &name, 1);
-        let issued = issued.map_err(|e| Refusal::Malformed.status(e.to_string()))?;
+        let issued = issued.map_err(|e| not_issued(&e))?;
         match self.record(&token, id, name.clone(), volumes, &issued, origin.clone()).await? {
             Enrolled::New => {}
             Enrolled::Refused(EnrollRefusal::Used) => {
@@ -120,6 +122,15 @@ impl Enrollment for Enroll {
         let certificate = certificate(&self.state, &issued);
         Ok(Response::new(v1::EnrollResponse { agent_id: id.to_string(), certificate: Some(certificate) }))
     }
+}
+
+/// Why there is no certificate; one whose key is not good enough is told what would do.
+pub(super) fn not_issued(error: &PkiError) -> Status {
+    let mut status = Refusal::Malformed.status(error.to_string());
+    if let PkiError::Key(wanted) = error {
+        status.metadata_mut().insert("key-algorithm", MetadataValue::from_static(wanted.as_str()));
+    }
+    status
 }
 
 fn volumes(wire: &[String]) -> Result<Vec<VolumeId>, Status> {

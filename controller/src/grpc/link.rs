@@ -50,7 +50,7 @@ impl AgentLink for Link {
         let (state, agent) = (&self.state, &caller.agent);
         let csr = request.into_inner().csr;
         let issued = state.authority.issue_agent(&csr, agent.id, &agent.name, caller.generation + 1);
-        let issued = issued.map_err(|e| Refusal::Malformed.status(e.to_string()))?;
+        let issued = issued.map_err(|e| enrollment::not_issued(&e))?;
         let (shown, certificate) = (caller.shown.serial.clone(), issued.facts());
         let request = RenewAgent { agent: agent.id, shown, certificate, now: state.clock.now() };
         match state.store.renew_agent(request).await.map_err(|e| store_status(&e))? {

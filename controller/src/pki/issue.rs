@@ -8,14 +8,13 @@ use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::tls::sha256_hex;
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType,
+    CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    PublicKeyData, SanType,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
-use super::PkiError;
 use super::authority::{Authority, serial, validity};
+use super::{PkiError, keys};
 use crate::store::CertificateFacts;
 
 /// Life of an agent's certificate; renewed by itself long before.
@@ -74,7 +73,7 @@ impl Authority {
     /// [`PkiError::Request`] when the request is not signed by its key or the key is of a kind or
     /// size that is not accepted.
     pub fn issue_agent(&self, csr: &[u8], id: AgentId, name: &AgentName, generation: u64) -> Result<Issued, PkiError> {
-        check_request(csr)?;
+        keys::check_request(csr, self.algorithm)?;
         let der = CertificateSigningRequestDer::from(csr);
         // rcgen would copy names, usages and even CA rights from the request: only the key is taken.
         let request = CertificateSigningRequestParams::from_der(&der).map_err(|e| PkiError::Request(e.to_string()))?;
@@ -93,7 +92,7 @@ impl Authority {
     /// # Errors
     /// [`PkiError::Make`] when a name is not usable.
     pub fn issue_server(&self, names: &[String]) -> Result<ServerIdentity, PkiError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let key = keys::make(self.algorithm)?;
         let mut params = leaf(ExtendedKeyUsagePurpose::ServerAuth);
         params.distinguished_name.push(DnType::CommonName, "cratekube-controller");
         let san = |name: &String| match name.parse::<IpAddr>() {
@@ -135,43 +134,12 @@ fn leaf(usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     params
 }
 
-/// A request must be signed by its own key, and the key must be one we accept: ECDSA P-256 or P-384,
-/// Ed25519, RSA from 3072 bits.
-fn check_request(csr: &[u8]) -> Result<(), PkiError> {
-    use x509_parser::public_key::PublicKey;
-    let refuse = |why: &str| PkiError::Request(why.to_owned());
-    let (rest, request) = X509CertificationRequest::from_der(csr).map_err(|e| PkiError::Request(e.to_string()))?;
-    if !rest.is_empty() {
-        return Err(refuse("it has trailing bytes"));
-    }
-    let key = request.certification_request_info.subject_pki.parsed();
-    let (algorithm, message): (&dyn aws_lc_rs::signature::VerificationAlgorithm, _) = match (
-        key.map_err(|_| refuse("its key cannot be read"))?,
-        request.signature_algorithm.algorithm.to_id_string(),
-    ) {
-        (PublicKey::EC(point), id) if id == "1.2.840.10045.4.3.2" && point.key_size() == 256 => {
-            (&aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1, request.certification_request_info.raw)
-        }
-        (PublicKey::EC(point), id) if id == "1.2.840.10045.4.3.3" && point.key_size() == 384 => {
-            (&aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1, request.certification_request_info.raw)
-        }
-        (PublicKey::RSA(rsa), id) if id == "1.2.840.113549.1.1.11" && rsa.key_size() >= 3072 => {
-            (&aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256, request.certification_request_info.raw)
-        }
-        (_, id) if id == "1.3.101.112" => (&aws_lc_rs::signature::ED25519, request.certification_request_info.raw),
-        _ => return Err(refuse("its key is of a kind or size that is not accepted; use ECDSA P-256")),
-    };
-    let public = &request.certification_request_info.subject_pki.subject_public_key.data;
-    aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, public)
-        .verify(message, &request.signature_value.data)
-        .map_err(|_| refuse("it is not signed by its own key"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::authority::tests::load;
+    use super::super::authority::tests::{load, load_with};
     use super::*;
-    use rcgen::BasicConstraints;
+    use cratekube_common::domain::key_algorithm::KeyAlgorithm;
+    use rcgen::{BasicConstraints, KeyPair};
     use uuid::Uuid;
     use x509_parser::prelude::*;
 
@@ -208,15 +176,56 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = load(dir.path(), true, 1).unwrap();
         let (id, name) = agent();
+        let refused = |csr: &[u8]| {
+            matches!(authority.issue_agent(csr, id, &name, 1), Err(PkiError::Request(_) | PkiError::Key(_)))
+        };
         let key = KeyPair::generate().unwrap();
         let good = CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
         assert!(authority.issue_agent(&good, id, &name, 1).is_ok());
         let mut forged = good.clone();
         *forged.last_mut().unwrap() ^= 1;
-        assert!(matches!(authority.issue_agent(&forged, id, &name, 1), Err(PkiError::Request(_))));
+        assert!(refused(&forged) && refused(b"junk") && refused(&[]) && refused(&good[..good.len() - 1]));
+        let trailing = [good.as_slice(), b"x"].concat();
+        assert!(refused(&trailing));
         let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let weak = CertificateParams::default().serialize_request(&rsa).unwrap();
-        assert!(matches!(authority.issue_agent(weak.der(), id, &name, 1), Err(PkiError::Request(_))));
-        assert!(authority.issue_agent(b"junk", id, &name, 1).is_err());
+        assert!(refused(weak.der()));
+        // 512 bits: no library here makes one any more.
+        assert!(refused(include_bytes!("fixtures/rsa-512.csr.der")));
+    }
+
+    #[test]
+    fn the_setting_says_what_is_made_and_the_least_that_is_certified() {
+        let request = |key: &KeyPair| CertificateParams::default().serialize_request(key).unwrap().der().to_vec();
+        let (p256, p384) = (keys::make(KeyAlgorithm::EcdsaP256).unwrap(), keys::make(KeyAlgorithm::EcdsaP384).unwrap());
+        let rsa = keys::make(KeyAlgorithm::Rsa4096).unwrap();
+        let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let (id, name) = agent();
+        for (algorithm, accepted) in [
+            (KeyAlgorithm::EcdsaP256, [true, true, true, true]),
+            (KeyAlgorithm::EcdsaP384, [false, true, false, false]),
+            (KeyAlgorithm::Rsa4096, [false, false, true, false]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let authority = load_with(dir.path(), true, 1, algorithm).unwrap();
+            for (key, accepted) in [&p256, &p384, &rsa, &ed25519].into_iter().zip(accepted) {
+                let answer = authority.issue_agent(&request(key), id, &name, 1);
+                assert_eq!(answer.is_ok(), accepted, "{algorithm}");
+                if let Err(refused) = answer {
+                    assert!(refused.to_string().contains(algorithm.as_str()), "it says what would do: {refused}");
+                }
+            }
+            let server = authority.issue_server(&["localhost".to_owned()]).unwrap();
+            for certificate in &server.chain {
+                let (_, parsed) = parse_x509_certificate(certificate).unwrap();
+                let bits = parsed.public_key().parsed().unwrap().key_size();
+                let expected = match algorithm {
+                    KeyAlgorithm::EcdsaP256 => 256,
+                    KeyAlgorithm::EcdsaP384 => 384,
+                    KeyAlgorithm::Rsa4096 => 4096,
+                };
+                assert_eq!(bits, expected, "{algorithm}");
+            }
+        }
     }
 }

@@ -25,6 +25,7 @@ mod output;
 mod page;
 mod readers;
 mod rows;
+mod sealed;
 mod settle;
 mod writer;
 
@@ -125,6 +126,18 @@ impl SqliteStore {
     /// [`StoreError::Damaged`] with the number of the first entry that is missing or was changed.
     pub async fn verify_audit(&self) -> Result<u64, StoreError> {
         self.readers.scan(audit::verify).await
+    }
+
+    /// Seals the secrets of every cluster anew, in one transaction; `anew` answers nothing for one that
+    /// is so already. Answers how many there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when one of them does not open; none is changed then.
+    pub async fn reseal_secrets<F>(&self, anew: F) -> Result<u64, StoreError>
+    where
+        F: Fn(ClusterId, &[u8]) -> Result<Option<Vec<u8>>, String> + Send + 'static,
+    {
+        self.writer.run(move |db| sealed::reseal(db, anew)).await
     }
 
     async fn write_sightings(&self, seen: Vec<(AgentId, HeartbeatFacts)>) -> Result<(), StoreError> {
