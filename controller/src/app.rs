@@ -175,6 +175,12 @@ impl Controller {
         self.agents_address
     }
 
+    /// What happened at the listeners for users and for agents.
+    #[must_use]
+    pub fn counters(&self) -> (Counters, Counters) {
+        (self.rest.0.counters.clone(), self.agents.0.counters.clone())
+    }
+
     /// The authority's certificate as PEM.
     #[must_use]
     pub fn ca_pem(&self) -> &str {

@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 use super::Peer;
 use super::counters::Counters;
 use super::limits::{Count, Limits, Place};
-use super::patience::Patient;
+use super::patience::{Opening, Unread};
 
 /// Where connections come from: the network, or a simulated one.
 pub trait Listener: Send + 'static {
@@ -136,7 +136,7 @@ impl Edge {
             router.clone().oneshot(request)
         });
         let builder = self.builder(is_http2);
-        let io = Patient::new(stream, is_http2.then_some(self.limits.headers), self.limits.send);
+        let io = Opening::new(stream, is_http2.then_some(self.limits.headers));
         let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -164,10 +164,11 @@ impl Edge {
         }
     }
 
-    async fn secure<I>(&self, io: I, address: SocketAddr) -> Option<TlsStream<I>>
+    async fn secure<I>(&self, io: I, address: SocketAddr) -> Option<TlsStream<Unread<I>>>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let io = Unread::new(io, self.limits.send);
         let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(io);
         match tokio::time::timeout(self.limits.handshake, handshake).await {
             Ok(Ok(stream)) => Some(stream),

@@ -25,7 +25,7 @@ pub struct Rate {
 
 impl Rate {
     /// The time at which a bucket is full again after one more attempt, or how long to wait for it.
-    fn take(self, full_at: Duration, now: Duration) -> Result<Duration, Duration> {
+    pub(crate) fn take(self, full_at: Duration, now: Duration) -> Result<Duration, Duration> {
         let full_at = full_at.max(now);
         let room = self.every.saturating_mul(self.burst.saturating_sub(1));
         match (full_at - now).checked_sub(room) {

@@ -29,3 +29,6 @@ pub struct Peer {
     /// Ends the connection when it is cancelled: what is open may finish, nothing new is taken.
     pub retire: CancellationToken,
 }
+
+#[cfg(test)]
+mod tests;

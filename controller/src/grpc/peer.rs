@@ -5,11 +5,10 @@
 //! it is the one in use, and the agent may connect ([`plan::standing`](crate::plan::standing)). mTLS
 //! checks a certificate only at the handshake; a session outlives that.
 
-use std::time::Duration;
-
 use cratekube_common::domain::agent::Agent;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::id::{AgentId, SessionId};
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::tls::sha256_hex;
 use cratekube_proto::status::Refusal;
@@ -21,12 +20,9 @@ use x509_parser::prelude::{GeneralName, X509Certificate, parse_x509_certificate}
 use super::{GrpcState, store_status};
 use crate::edge::Peer;
 use crate::pki::issue::AGENT_URI_PREFIX;
+use crate::pki::keys;
 use crate::plan::standing::{Call, Shown, Standing, Why, standing};
 use crate::store::{Bar, BarAgent, Barred, CertificateFacts, UseCertificate};
-
-/// How often an open stream is looked at again: a replaced or ended certificate goes unnoticed for as
-/// long as this. One point read for each agent; locked-out agents are cut sooner, by order.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// An agent that may speak.
 #[derive(Debug, Clone)]
@@ -37,6 +33,8 @@ pub struct Caller {
     pub shown: Shown,
     /// The certificate's generation.
     pub generation: u64,
+    /// Whether its key is less than what is certified now: it should renew soon.
+    pub outdated: bool,
     /// Where it calls from.
     pub address: String,
     /// Cancelled when the agent is locked out.
@@ -53,10 +51,12 @@ pub async fn identify<T>(state: &GrpcState, request: &Request<T>, call: Call) ->
     let refuse = |why: &str| Refusal::Unauthenticated.status(why);
     let peer = request.extensions().get::<Peer>().ok_or_else(|| refuse("no connection"))?;
     let leaf = peer.certificates.first().ok_or_else(|| refuse("a client certificate is required; enroll first"))?;
-    let read = read(leaf).ok_or_else(|| refuse("the client certificate names no agent"))?;
+    let read =
+        read(leaf, state.authority.algorithm()).ok_or_else(|| refuse("the client certificate names no agent"))?;
     let address = peer.address.ip().to_string();
     let (agent, generation, cut) = admit(state, &read, call, &address).await?;
-    Ok(Caller { agent, shown: read.shown, generation, address, cut, retire: peer.retire.clone() })
+    let (outdated, retire) = (read.outdated, peer.retire.clone());
+    Ok(Caller { agent, shown: read.shown, generation, outdated, address, cut, retire })
 }
 
 /// The address a call comes from, for records.
@@ -65,11 +65,14 @@ pub fn origin<T>(request: &Request<T>) -> String {
 }
 
 /// Waits until a caller with an open stream may not go on, ends its connection, and answers why.
+///
+/// It is looked at as often as it sends heartbeats: a replaced or ended certificate goes unnoticed for
+/// as long as that. Locked-out agents are cut sooner, by order.
 pub async fn ousted(state: &GrpcState, caller: &Caller) -> Status {
     let why = loop {
         tokio::select! {
             () = caller.cut.cancelled() => break Refusal::Forbidden.status("the agent is locked out"),
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(state.heartbeat_interval) => {}
         }
         match look(state, caller.agent.id, &caller.shown, Call::Work).await {
             Ok((_, Standing::Good | Standing::FirstUse, _)) => {}
@@ -180,9 +183,10 @@ struct Read {
     agent: AgentId,
     shown: Shown,
     key_sha256: String,
+    outdated: bool,
 }
 
-fn read(der: &[u8]) -> Option<Read> {
+fn read(der: &[u8], least: KeyAlgorithm) -> Option<Read> {
     let (_, certificate) = parse_x509_certificate(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let agent = names.value.general_names.iter().find_map(|name| match name {
@@ -195,7 +199,8 @@ fn read(der: &[u8]) -> Option<Read> {
         generation: generation(&certificate),
         not_after: Timestamp::from_millis(not_after_ms),
     };
-    Some(Read { agent, shown, key_sha256: sha256_hex(certificate.public_key().raw) })
+    let outdated = !keys::is_enough(&certificate, least);
+    Some(Read { agent, shown, key_sha256: sha256_hex(certificate.public_key().raw), outdated })
 }
 
 /// The generation, from the subject's serial number.

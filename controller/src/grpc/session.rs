@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::peer::{self, Caller};
 use super::{GrpcState, store_status};
+use crate::edge::bucket::Rate;
 use crate::service::conversation::{Connected, Greeting, Heartbeat, Order};
 
 /// The first message must come within this time.
@@ -28,6 +29,9 @@ const MAX_RUNS: usize = 10_000;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Longest wait for an agent to take a message; its heartbeats wait behind it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What an agent may say: far more than one with every slot in use has to say, and what it says anew
+/// when it connects comes at once.
+const MESSAGES: Rate = Rate { every: Duration::from_millis(5), burst: 10_000 };
 /// Messages on their way to one agent.
 const OUTBOUND: usize = 64;
 
@@ -90,7 +94,11 @@ async fn serve(
         verdicts: verdicts(&connected.verdicts),
     };
     tell(outbound, Down::Welcome(welcome)).await?;
-    let ousted = peer::ousted(state, caller);
+    if caller.outdated {
+        tracing::info!(agent = %caller.agent.id, "the agent's key is less than what is certified now; it is to renew");
+        tell(outbound, Down::RenewNow(v1::RenewNow {})).await?;
+    }
+    let (ousted, mut full_at) = (peer::ousted(state, caller), Duration::ZERO);
     tokio::pin!(ousted);
     loop {
         tokio::select! {
@@ -108,7 +116,11 @@ async fn serve(
             // The connection has its age: the agent comes again on a new one.
             () = caller.retire.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
             message = inbound.next() => match message.transpose()? {
-                Some(message) => hear(state, caller, connected.session, message).await?,
+                Some(message) => {
+                    let paced = MESSAGES.take(full_at, state.clock.monotonic());
+                    full_at = paced.map_err(|_| Refusal::Exhausted.status("too many messages in too short a time"))?;
+                    hear(state, caller, connected.session, message).await?;
+                }
                 None => return Ok(()),
             },
         }

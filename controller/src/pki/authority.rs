@@ -129,6 +129,12 @@ impl Authority {
         &self.pem
     }
 
+    /// The kind of keys that it makes, and the least that it certifies.
+    #[must_use]
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
     /// Certificates that agents and controllers trust.
     #[must_use]
     pub fn trust_bundle(&self) -> Vec<CertificateDer<'static>> {

@@ -5,7 +5,7 @@
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize};
-use x509_parser::prelude::{FromDer, X509CertificationRequest};
+use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use x509_parser::public_key::PublicKey;
 
 use super::PkiError;
@@ -53,6 +53,19 @@ impl Kind {
             Self::Rsa(_) => &aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256,
         }
     }
+}
+
+/// Whether a certificate's key is good enough.
+pub(crate) fn is_enough(certificate: &X509Certificate<'_>, least: KeyAlgorithm) -> bool {
+    let pki = certificate.public_key();
+    let kind = match pki.parsed() {
+        Ok(PublicKey::EC(point)) if point.key_size() == 256 => Kind::P256,
+        Ok(PublicKey::EC(point)) if point.key_size() == 384 => Kind::P384,
+        Ok(PublicKey::RSA(rsa)) => Kind::Rsa(rsa.key_size()),
+        _ if pki.algorithm.algorithm.to_id_string() == ED25519 => Kind::Ed25519,
+        _ => return false,
+    };
+    kind.is_enough(least)
 }
 
 /// A request must be signed by its own key, and the key must be good enough.

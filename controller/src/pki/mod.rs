@@ -4,7 +4,7 @@
 
 pub mod authority;
 pub mod issue;
-mod keys;
+pub(crate) mod keys;
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 

@@ -46,8 +46,17 @@ impl ControllerHost {
     /// # Errors
     /// When it does not get ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        let same = [("CRATEKUBE_REST__LISTEN", self.rest), ("CRATEKUBE_AGENTS__LISTEN", self.agents)];
-        self.process = launch(&self.program, &self.config, &same)?;
+        self.restart_with(&[]).await
+    }
+
+    /// Starts it again, on the same ports, with other settings in the environment.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        let (rest, agents) = (self.rest.to_string(), self.agents.to_string());
+        let same = [("CRATEKUBE_REST__LISTEN", rest.as_str()), ("CRATEKUBE_AGENTS__LISTEN", agents.as_str())];
+        self.process = launch(&self.program, &self.config, &[&same, settings].concat())?;
         self.process.line("controller ready").await.map(|_| ())
     }
 
@@ -80,10 +89,10 @@ impl ControllerHost {
     }
 }
 
-fn launch(program: &Path, config: &Path, env: &[(&str, SocketAddr)]) -> anyhow::Result<Process> {
+fn launch(program: &Path, config: &Path, env: &[(&str, &str)]) -> anyhow::Result<Process> {
     let mut command = Command::new(program);
     command.env_clear().arg("--config").arg(config).arg("serve");
-    command.envs(env.iter().map(|(key, value)| (key, value.to_string())));
+    command.envs(env.iter().copied());
     Process::start("controller", command)
 }
 

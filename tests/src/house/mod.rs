@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod controller;
 pub mod gate;
+pub mod indoors;
 pub mod link;
 pub mod process;
 pub mod rest;
