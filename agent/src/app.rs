@@ -17,6 +17,8 @@ use crate::identity::files::{IdentityFiles, IdentityFilesError};
 use crate::link::dial::{Dialer, Tcp};
 use crate::link::{Link, LinkParts};
 use crate::port;
+use crate::run::host::Host;
+use crate::run::scope::{self, Surroundings};
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,15 @@ pub enum AgentError {
     /// It cannot serve its volumes.
     #[error("cannot serve the state volumes: {0}")]
     Engine(#[from] OpenError),
+}
+
+/// What the agent is surrounded by.
+#[derive(Debug)]
+pub struct Outside {
+    /// How bytes get to the controller.
+    pub dialer: Arc<dyn Dialer>,
+    /// The host with its processes and its `rke`.
+    pub host: Arc<dyn Host>,
 }
 
 /// An agent that has adopted its runs and is ready to connect.
@@ -47,27 +58,26 @@ impl Agent {
     /// # Errors
     /// [`AgentError`].
     pub async fn open(config: &AgentConfig, clock: Clock, mint: Mint) -> Result<Self, AgentError> {
-        Self::open_with(config, clock, mint, Arc::new(Tcp)).await
+        let settings = engine_settings(config);
+        let host = Arc::new(settings.this_host(Arc::clone(&clock)));
+        Self::open_in(config, clock, mint, Outside { dialer: Arc::new(Tcp), host }).await
     }
 
-    /// Like [`Agent::open`], over a network of the caller's choice.
+    /// Like [`Agent::open`], with a network and a host of the caller's choice.
     ///
     /// # Errors
     /// [`AgentError`].
-    pub async fn open_with(
-        config: &AgentConfig,
-        clock: Clock,
-        mint: Mint,
-        dialer: Arc<dyn Dialer>,
-    ) -> Result<Self, AgentError> {
+    pub async fn open_in(config: &AgentConfig, clock: Clock, mint: Mint, outside: Outside) -> Result<Self, AgentError> {
+        let Outside { dialer, host } = outside;
         let files = IdentityFiles::at(&config.agent.state_dir);
         // Before the volumes are locked: an agent that is not enrolled has no business with them.
         files.load()?;
         let (tell, events) = port::events();
-        let engine = LocalEngine::open(engine_settings(config), Arc::clone(&clock), tell).await?;
+        let (settings, blocking) = (engine_settings(config), host.blocking());
+        let engine = LocalEngine::open_on(host, settings, Arc::clone(&clock), tell).await?;
         let controller = config.controller.address.clone();
         let held = Arc::clone(&engine) as Arc<dyn port::Engine>;
-        let link = Link::open(LinkParts { engine: held, events, files, controller, dialer, clock, mint })?;
+        let link = Link::open(LinkParts { engine: held, events, files, controller, dialer, clock, mint, blocking })?;
         Ok(Self { link, engine })
     }
 
@@ -114,7 +124,11 @@ fn engine_settings(config: &AgentConfig) -> EngineSettings {
     let mut settings = EngineSettings::new(config.volumes.paths.clone(), (&config.ssh).into());
     settings.rke.clone_from(&config.rke.path);
     settings.slots = config.agent.slots;
+    settings.allowed_sha256.clone_from(&config.rke.allowed_sha256);
+    settings.scope = scope::decide(config.rke.scope, &Surroundings::look()).ok();
     settings.run_timeout = config.rke.run_timeout;
+    settings.silence_timeout = config.rke.silence_timeout;
+    settings.phase_timeout = config.rke.phase_timeout;
     settings.stop_grace = config.rke.stop_grace;
     settings.output_cap = config.rke.output_cap;
     settings.keep_generations = usize::try_from(config.volumes.keep_generations).unwrap_or(usize::MAX);

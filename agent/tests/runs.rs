@@ -5,13 +5,16 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use cratekube_agent::engine::EngineSettings;
 use cratekube_agent::port::{Engine, Event};
 use cratekube_agent::run::process;
+use cratekube_agent::run::scope::Scope;
 use cratekube_agent::volume::generations::STATE;
 use cratekube_common::domain::failure::FailureClass;
-use cratekube_common::domain::run::{ExitStatus, RunOutcome, RunVerdict};
+use cratekube_common::domain::run::{ExitStatus, RunOutcome, RunReport, RunVerdict, TimeLimit};
 use cratekube_common::domain::task::TaskKind::{Provision, Remove};
 use support::{World, capture, failure, fixtures, refusal};
 
@@ -178,7 +181,7 @@ fn hostile_row_67_a_run_that_hangs_and_ignores_term_is_killed_at_its_limit() {
     let mut world = World::new();
     world.behave("trap '' TERM; echo stuck; gate; gate");
     let assignment = world.assignment(Provision);
-    let settings = cratekube_agent::engine::EngineSettings {
+    let settings = EngineSettings {
         run_timeout: Duration::from_millis(300),
         stop_grace: Duration::from_millis(200),
         ..world.settings()
@@ -201,7 +204,7 @@ fn hostile_row_66_nothing_that_rke_started_outlives_it() {
 }
 
 #[test]
-fn hostile_row_67_a_process_that_left_the_group_and_keeps_the_pipe_does_not_hold_the_run_up() {
+fn hostile_row_66_and_67_a_process_that_left_the_group_and_keeps_the_pipe_is_ended_with_the_run() {
     let mut world = World::new();
     let pid = world.dir.path().join("pid");
     world.behave(&format!(
@@ -211,10 +214,152 @@ fn hostile_row_67_a_process_that_left_the_group_and_keeps_the_pipe_does_not_hold
     ));
     let report = world.play(Provision);
     let pid: i32 = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-    let strayed = process::identify(pid).expect("it left the group, so it lives");
-    process::signal_group(strayed, rustix::process::Signal::KILL).unwrap();
+    assert!(process::identify(pid).is_err(), "it left the group and the session, and is ended all the same");
     assert_eq!(report.exit, Some(ExitStatus::Code(1)));
     assert_eq!(fs::read_to_string(world.journal(report.attempt).output()).unwrap(), "started\n");
+}
+
+/// Plays a run that says what the script says, within these limits; the report and how long it took.
+fn overdue(script: &str, limits: impl FnOnce(&mut EngineSettings)) -> (World, RunReport) {
+    let mut world = World::new();
+    world.behave(script);
+    let assignment = world.assignment(Provision);
+    let mut settings = world.settings();
+    settings.stop_grace = Duration::from_millis(200);
+    limits(&mut settings);
+    let mut agent = world.agent_with(settings).unwrap();
+    let report = agent.play(assignment);
+    agent.close();
+    assert_eq!(failure(&report).class, FailureClass::Timeout, "{:?}", report.outcome);
+    (world, report)
+}
+
+#[test]
+fn hostile_row_67_silence_is_ended_although_a_child_keeps_the_pipe_and_the_phase_is_named() {
+    let etcd = "echo 'time=\"2026-11-23T18:00:57Z\" level=info msg=\"[etcd] Building up etcd plane..\"'";
+    let script = format!("{etcd}; trap '' TERM; setsid sleep 600 & gate; gate");
+    let (world, report) = overdue(&script, |s| s.silence_timeout = Duration::from_millis(300));
+    let failure = failure(&report);
+    assert_eq!(failure.message, "ended after 300 ms without a word of rke, in phase `etcd`");
+    assert!(failure.retryable && failure.remedy.contains("rke.silence_timeout"), "{failure:?}");
+    assert_eq!(report.exit, Some(ExitStatus::Signal(9)));
+    let exit = world.journal(report.attempt).exit().unwrap().unwrap();
+    assert_eq!(exit.reached.map(|r| r.limit), Some(TimeLimit::Silence));
+}
+
+#[test]
+fn hostile_row_67_a_run_that_talks_for_ever_without_getting_on_is_ended_at_the_limit_of_its_phase() {
+    let (_, report) = overdue("while :; do echo again; done", |s| {
+        s.phase_timeout = Duration::from_millis(300);
+        s.output_cap = 1 << 20;
+    });
+    assert_eq!(failure(&report).message, "ended after 300 ms, the limit of one phase, before its first phase");
+}
+
+#[test]
+fn hostile_row_53_a_journal_of_the_first_release_is_still_understood() {
+    let mut world = World::new();
+    world.behave("exit 1");
+    let report = world.play(Provision);
+    let journal = world.journal(report.attempt);
+    let without = |name: &str, keys: &[&str]| {
+        let path = journal.dir().join(name);
+        let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for key in keys {
+            let (place, key) = key.rsplit_once('/').unwrap_or(("", key));
+            assert!(document.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(key).is_some(), "{key}");
+        }
+        fs::write(path, document.to_string()).unwrap();
+    };
+    without("run.json", &["/command/program", "/command/silence_limit_ms", "/command/phase_limit_ms"]);
+    without("supervisor.json", &["cgroup"]);
+    without("exit.json", &["reached"]);
+    let record = journal.run().unwrap().unwrap();
+    assert_eq!(record.command.limits().silence, Duration::from_millis(u64::MAX));
+    assert!(journal.supervisor().unwrap().is_some());
+    let mut exit = journal.exit().unwrap().unwrap();
+    assert_eq!(exit.reached_limit(&record.command), None);
+    exit.timed_out = true;
+    assert_eq!(exit.reached_limit(&record.command).map(|r| r.limit), Some(TimeLimit::Run));
+}
+
+#[test]
+fn hostile_row_68_an_rke_that_is_not_allowed_is_refused_and_never_started() {
+    let mut world = World::new();
+    world.behave("exit 1");
+    let assignment = world.assignment(Provision);
+    let settings = EngineSettings { allowed_sha256: vec!["00".repeat(32)], ..world.settings() };
+    let mut agent = world.agent_with(settings).unwrap();
+    let report = agent.play(assignment);
+    assert!(agent.runtime.block_on(agent.engine.facts()).rke.is_none(), "nor is it offered");
+    agent.close();
+    assert!(refusal(&report).message.contains("not in `rke.allowed_sha256`"), "{:?}", refusal(&report));
+    assert!(!refusal(&report).retryable && world.calls().is_empty());
+}
+
+#[test]
+fn hostile_row_68_what_was_swapped_after_the_look_is_not_executed() {
+    let mut world = World::new();
+    let swapped = world.dir.path().join("swapped");
+    // The supervisor is reached by way of a script that swaps rke first.
+    let way = world.dir.path().join("way");
+    let lines = [
+        "#!/bin/sh".to_owned(),
+        format!("printf '#!/bin/sh\\ntouch {}\\n' > {}.new", swapped.display(), world.rke().display()),
+        format!("chmod 755 {0}.new; mv {0}.new {0}", world.rke().display()),
+        format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_cratekube-agent")),
+    ];
+    fs::write(&way, lines.join("\n")).unwrap();
+    fs::set_permissions(&way, fs::Permissions::from_mode(0o755)).unwrap();
+    let assignment = world.assignment(Provision);
+    let mut agent = world.agent_with(EngineSettings { supervisor_exe: Some(way), ..world.settings() }).unwrap();
+    let report = agent.play(assignment);
+    agent.close();
+    assert!(refusal(&report).message.contains("replaced after its checksum"), "{:?}", refusal(&report));
+    assert!(!swapped.exists());
+}
+
+/// A stand-in for `systemd-run` that notes what it was asked and then does `then`.
+fn systemd_run(world: &World, then: &str) -> Scope {
+    let path = world.dir.path().join("systemd-run");
+    let noted = world.dir.path().join("scopes");
+    fs::write(&path, format!("#!/bin/sh\necho \"$@\" >> {}\n{then}\n", noted.display())).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Scope { systemd_run: path, of_user: false }
+}
+
+const INTO_THE_SCOPE: &str = "while [ \"$1\" != -- ]; do shift; done; shift; exec \"$@\"";
+
+#[test]
+fn hostile_row_63_a_supervisor_in_a_scope_is_the_same_process_and_holds_the_lock() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    world.behave_well(&ca);
+    let scope = systemd_run(&world, INTO_THE_SCOPE);
+    let assignment = world.assignment(Provision);
+    let mut agent = world.agent_with(EngineSettings { scope: Some(scope), ..world.settings() }).unwrap();
+    let report = agent.play(assignment);
+    agent.close();
+    assert_eq!(report.outcome, RunOutcome::Succeeded);
+    let asked = fs::read_to_string(world.dir.path().join("scopes")).unwrap();
+    assert!(asked.starts_with("--scope --collect --quiet --unit=cratekube-run-"), "{asked}");
+    let run = format!(
+        " -- {} supervise {}",
+        env!("CARGO_BIN_EXE_cratekube-agent"),
+        world.journal(report.attempt).dir().display()
+    );
+    assert!(asked.contains(&format!("{}.scope", report.attempt)) && asked.trim_end().ends_with(&run), "{asked}");
+}
+
+#[test]
+fn hostile_row_63_a_scope_that_cannot_be_made_hinders_no_run() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    world.behave_well(&ca);
+    let scope = systemd_run(&world, "echo 'Failed to connect to bus' >&2; exit 1");
+    let assignment = world.assignment(Provision);
+    let mut agent = world.agent_with(EngineSettings { scope: Some(scope), ..world.settings() }).unwrap();
+    assert_eq!(agent.play(assignment).outcome, RunOutcome::Succeeded);
+    agent.close();
+    assert_eq!(world.calls().len(), 1);
 }
 
 #[test]
@@ -222,7 +367,7 @@ fn hostile_row_71_a_flood_without_newlines_is_kept_within_its_bound() {
     let mut world = World::new();
     world.behave("head -c 30000000 /dev/zero | tr '\\0' '\\377'; echo; echo the end; exit 1");
     let assignment = world.assignment(Provision);
-    let settings = cratekube_agent::engine::EngineSettings { output_cap: 4 << 20, ..world.settings() };
+    let settings = EngineSettings { output_cap: 4 << 20, ..world.settings() };
     let mut agent = world.agent_with(settings).unwrap();
     let report = agent.play(assignment);
     agent.close();

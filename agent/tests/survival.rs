@@ -8,6 +8,9 @@ use std::fs;
 
 use cratekube_agent::port::{Engine, Event};
 use cratekube_agent::run::process::{self, Awaited};
+use cratekube_agent::volume::fence::{self, Accepted};
+use cratekube_agent::volume::owner::Owner;
+use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{ExitStatus, RunOutcome, RunVerdict};
@@ -107,8 +110,17 @@ fn hostile_row_63_a_killed_supervisor_takes_rke_with_it_and_the_run_is_interrupt
 #[test]
 fn hostile_row_63_nothing_is_sealed_beside_an_rke_that_its_supervisor_did_not_live_to_name() {
     let (mut world, ca) = (World::new(), fixtures::ca("blue"));
-    let then = world.success(&ca);
-    let (mut agent, attempt) = at_the_gate(&mut world, &then);
+    // It hides from whoever looks for the run's processes by their environment.
+    let hidden = world.dir.path().join("hidden");
+    fs::write(&hidden, world.success(&ca)).unwrap();
+    let gate = world.dir.path().join("gate");
+    let hide = format!("env -i PATH=$PATH sh -c 'echo hidden; read -r _ < {}; . {}'", gate.display(), hidden.display());
+    world.behave(&format!("echo before; exec {hide}"));
+    let assignment = world.assignment(Provision);
+    let mut agent = world.agent();
+    let attempt = agent.assign(&assignment);
+    let mut output = agent.started();
+    agent.output(&mut output, 14);
     let mut record = world.supervisor(attempt);
     let rke = record.rke.take().unwrap();
     process::signal_group(record.supervisor, Signal::STOP).unwrap();
@@ -122,6 +134,29 @@ fn hostile_row_63_nothing_is_sealed_beside_an_rke_that_its_supervisor_did_not_li
     assert_eq!(report.generation.unwrap().ca_sha256, Some(ca.sha256), "what it wrote last is sealed");
     assert!(!process::lives(rke));
     agent.close();
+}
+
+#[test]
+fn hostile_row_66_what_a_killed_supervisor_leaves_is_ended_also_where_it_named_nobody() {
+    let mut world = World::new();
+    let pid = world.dir.path().join("pid");
+    let stray =
+        format!("setsid sh -c 'echo $$ > {0}; exec sleep 600' & while ! test -s {0}; do :; done", pid.display());
+    world.behave(&format!("{stray}; echo before; gate"));
+    let assignment = world.assignment(Provision);
+    let mut agent = world.agent();
+    let attempt = agent.assign(&assignment);
+    let mut output = agent.started();
+    agent.output(&mut output, 7);
+    let mut record = world.supervisor(attempt);
+    let rke = record.rke.take().unwrap();
+    process::signal_group(record.supervisor, Signal::STOP).unwrap();
+    world.journal(attempt).write_supervisor(&record).unwrap();
+    process::signal_group(record.supervisor, Signal::KILL).unwrap();
+    assert_eq!(failure(&agent.report()).class, FailureClass::Interrupted);
+    agent.close();
+    let stray: i32 = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    assert!(!process::lives(rke) && process::identify(stray).is_err(), "nothing of the run lives");
 }
 
 #[test]
@@ -274,4 +309,39 @@ fn a_forgotten_run_is_ended_sealed_and_never_told() {
     next.close();
     world.behave("exit 1");
     assert!(matches!(world.play(Provision).outcome, RunOutcome::Failed(_)), "the cluster is free again");
+}
+
+#[test]
+fn hostile_row_55_an_agent_whose_volume_another_one_serves_seals_nothing_any_more() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    let then = world.success(&ca);
+    let (mut agent, _) = at_the_gate(&mut world, &then);
+    // Another host has the same device: our lock on it is not seen there.
+    let other = Owner::begin(&world.volume).unwrap();
+    world.open_gate();
+    let report = agent.report();
+    assert_eq!(failure(&report).class, FailureClass::Volume);
+    assert!(failure(&report).message.contains("served by another agent"), "{report:?}");
+    assert_eq!(report.generation, None);
+    assert!(world.generations().numbers().unwrap().is_empty(), "nothing was sealed beside the other one");
+    let next = world.assignment(Provision);
+    let second = agent.play(next);
+    assert!(refusal(&second).message.contains("not trusted"), "nor is anything started: {second:?}");
+    other.check().unwrap();
+    agent.close();
+}
+
+#[test]
+fn hostile_row_43_what_an_older_fence_left_is_not_sealed_over_what_a_newer_one_did() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    let then = world.success(&ca);
+    let (mut agent, attempt) = at_the_gate(&mut world, &then);
+    let newer = Accepted { fence: Fence(99), attempt: AttemptId(uuid::Uuid::from_u128(99)) };
+    fence::accept(&world.cluster_dir().join("fence"), newer).unwrap();
+    world.open_gate();
+    let report = agent.report();
+    assert_eq!(report.attempt, attempt);
+    assert!(failure(&report).message.contains("is stale"), "{report:?}");
+    assert!(world.generations().numbers().unwrap().is_empty());
+    agent.close();
 }

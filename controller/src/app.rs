@@ -7,27 +7,30 @@ use std::sync::Arc;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::{clock::Clock, mint::Mint};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
-use crate::edge::accept::Edge;
+use crate::edge::accept::{Edge, Listener};
 use crate::edge::counters::Counters;
 use crate::edge::limits::Limits;
 use crate::edge::renewal::{Renewal, RenewalError, Source};
 use crate::edge::tls::{TlsError, Trust, for_agents, for_users};
 use crate::grpc::cuts::Cuts;
 use crate::grpc::{self, GrpcState, enrollment};
-use crate::keys::Envelope;
 use crate::keys::master::MasterKeySource;
 use crate::pki::authority::Authority;
 use crate::reconcile;
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
-use crate::service::dispatch::Dispatch;
+use crate::service::dispatch::{Dispatch, DispatchParts};
 use crate::service::leases::Leases;
+use crate::service::lines::Lines;
 use crate::service::presence::Presence;
+use crate::service::spec_secrets::SpecVault;
 use crate::service::watch::Watch;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
@@ -64,19 +67,31 @@ pub enum StartError {
 
 /// A controller that is ready to run.
 #[derive(Debug)]
-pub struct Controller {
-    rest: (Edge, TcpListener),
-    agents: (Edge, TcpListener),
+pub struct Controller<L = TcpListener> {
+    rest: (Edge, L),
+    agents: (Edge, L),
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
     cuts: Cuts,
     renewals: Vec<Renewal>,
+    look_at_certificates: Arc<Notify>,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
     agents_address: SocketAddr,
     _lock: crate::datadir::Lock,
+}
+
+/// What a controller is surrounded by.
+#[derive(Debug)]
+pub struct Outside<L> {
+    /// Where users connect, bound.
+    pub rest: (L, SocketAddr),
+    /// Where agents connect, bound.
+    pub agents: (L, SocketAddr),
+    /// How the store is opened.
+    pub store: SqliteOptions,
 }
 
 impl Controller {
@@ -85,27 +100,58 @@ impl Controller {
     /// # Errors
     /// [`StartError`]; what exists is never replaced.
     pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
+        let (rest, agents) = (config.rest.listen, config.agents.listen);
+        let outside = async || {
+            let (rest, agents) = (bind("rest", rest).await?, bind("agents", agents).await?);
+            Ok(Outside { rest, agents, store: SqliteOptions::default() })
+        };
+        Self::open_in(config, clock, mint, shutdown, outside).await
+    }
+}
+
+impl<L: Listener> Controller<L> {
+    /// Like [`Controller::open`], with listeners and a store of the caller's choice. They are asked for
+    /// when the data directory is known to be ours.
+    ///
+    /// # Errors
+    /// As [`Controller::open`].
+    pub async fn open_in(
+        config: Config,
+        clock: Clock,
+        mint: Mint,
+        shutdown: Shutdown,
+        outside: impl AsyncFnOnce() -> Result<Outside<L>, StartError>,
+    ) -> Result<Self, StartError> {
         let data = open_data(&config, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
         let cursor_key = data.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
-        let rest_listener = bind("rest", config.rest.listen).await?;
-        let agents_listener = bind("agents", config.agents.listen).await?;
-        let rest_address = local_address("rest", &rest_listener, config.rest.listen)?;
-        let agents_address = local_address("agents", &agents_listener, config.agents.listen)?;
+        let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
+            outside().await?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with(&data.path, store, Arc::clone(&clock))?);
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
 
-        let (watch, presence) = (Watch::default(), Presence::default());
-        let dispatch = dispatch(&config, &store, &watch, &presence, &envelope, &clock, &mint);
+        let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
+        let dispatch = Arc::new(Dispatch::new(DispatchParts {
+            store: Arc::clone(&store),
+            watch: watch.clone(),
+            presence: presence.clone(),
+            lines: lines.clone(),
+            leases: Leases::new(config.agents.lease_ttl, clock.clone()),
+            retry_policy: config.operations.retry_policy,
+            vault: Arc::clone(&envelope) as Arc<dyn SpecVault>,
+            clock: clock.clone(),
+            mint: mint.clone(),
+        }));
         dispatch.start().await?;
 
         let service = Service {
             store: Arc::clone(&store),
             watch: watch.clone(),
             presence,
+            lines,
             clock: clock.clone(),
             mint: mint.clone(),
             vault: envelope,
@@ -157,10 +203,26 @@ impl Controller {
             authority,
             cuts,
             renewals,
+            look_at_certificates: Arc::default(),
             clock,
             shutdown,
             _lock: lock,
         })
+    }
+
+    /// Looks at the listeners' certificates at once whenever the process is told so by SIGHUP.
+    ///
+    /// # Errors
+    /// When the signal cannot be listened for.
+    pub fn look_on_hangup(&self) -> std::io::Result<()> {
+        let (mut hangup, look) = (signal(SignalKind::hangup())?, Arc::clone(&self.look_at_certificates));
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                tracing::info!("told by a signal to look at the listeners' certificates");
+                look.notify_one();
+            }
+        });
+        Ok(())
     }
 
     /// Where users connect.
@@ -194,7 +256,7 @@ impl Controller {
         let stop = self.shutdown.soft.clone();
         reconcile::start(&tasks, Arc::clone(&self.store), Arc::clone(&self.dispatch), self.clock, &stop);
         reconcile::cut_connections(&tasks, self.store.clone(), self.cuts, &stop);
-        reconcile::renew_certificates(&tasks, self.renewals, &stop);
+        reconcile::renew_certificates(&tasks, self.renewals, self.look_at_certificates, &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
         for (edge, listener) in [self.rest, self.agents] {
@@ -205,20 +267,6 @@ impl Controller {
         self.store.close().await;
         tracing::info!("controller stopped");
     }
-}
-
-fn dispatch(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    watch: &Watch,
-    presence: &Presence,
-    envelope: &Arc<Envelope>,
-    clock: &Clock,
-    mint: &Mint,
-) -> Arc<Dispatch> {
-    let leases = Leases::new(config.agents.lease_ttl, clock.clone());
-    let (store, vault) = (Arc::clone(store), Arc::clone(envelope));
-    Arc::new(Dispatch::new(store, watch.clone(), presence.clone(), leases, vault, clock.clone(), mint.clone()))
 }
 
 /// Opens the data directory that the configuration names.
@@ -251,10 +299,9 @@ fn warn_of_local_key(source: &MasterKeySource) {
     }
 }
 
-async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { listener, address, source })
-}
-
-fn local_address(listener: &'static str, bound: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    bound.local_addr().map_err(|source| StartError::Listen { listener, address, source })
+async fn bind(listener: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fault = |source| StartError::Listen { listener, address, source };
+    let bound = TcpListener::bind(address).await.map_err(fault)?;
+    let address = bound.local_addr().map_err(fault)?;
+    Ok((bound, address))
 }

@@ -186,6 +186,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         shutdown.on_signals().context("cannot listen for signals")?;
         let clock = clock::system();
         let controller = Controller::open(config, clock.clone(), Mint::system(clock), shutdown).await?;
+        controller.look_on_hangup().context("cannot listen for signals")?;
         controller.run().await;
         Ok(())
     })
@@ -202,6 +203,8 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
         "  lease            {:?}, heartbeat {:?}",
         config.agents.lease_ttl, config.agents.heartbeat_interval
     )?;
+    let retries = config.operations.retry_policy;
+    writeln!(out, "  attempts         {}, after {:?} to {:?}", retries.attempts, retries.delay, retries.delay_max)?;
     writeln!(out, "  token lifetime   at most {:?}", config.auth.max_token_lifetime)?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! again; what a crash leaves half-way serves nothing and is finished by the same command with either
 //! key (see [`rotation`]). No controller may run meanwhile: its lock is held.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cratekube_common::runtime::{files, mint::Mint};
 
@@ -145,7 +145,7 @@ fn finish(data: &Data, pair: &Pair) -> Result<(), RekeyError> {
     Ok(rotation::end(&data.directory)?)
 }
 
-fn read(path: &PathBuf) -> Result<Option<Vec<u8>>, RekeyError> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, RekeyError> {
     files::read_optional(path).map_err(|e| file(path, &e.to_string()))
 }
 
@@ -165,6 +165,7 @@ mod tests {
     use cratekube_common::domain::secret::Secret;
     use cratekube_common::runtime::clock;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
     use std::sync::Arc;
 
     struct Folder(PathBuf);

@@ -5,9 +5,11 @@
 //! - [`house`]: the harness. A test is a sentence about a [`house::World`].
 //! - [`quickstart`]: controller, agent and a first cluster on this machine, in one command.
 //! - [`rehearsal`]: what stands in for `rke`.
+//! - [`sim`]: controller and agents in one process, with simulated time, network and machines.
 
 pub mod bench;
 pub mod fuzz;
 pub mod house;
 pub mod quickstart;
 pub mod rehearsal;
+pub mod sim;

@@ -24,6 +24,12 @@ Examples:
   cratekube-agent enroll --token-file join-token
   ssh controller cratekube-controller agent join-token | cratekube-agent enroll --name bastion-1";
 
+const INIT_EXAMPLES: &str = "\
+Examples:
+  cratekube-agent init-volume --path /mnt/state
+  # The original is gone, this is its newest snapshot:
+  cratekube-agent init-volume --accept-copy --path /mnt/state";
+
 /// Runs RKE beside the state volume on a bastion, on behalf of the CrateKube controller.
 #[derive(Debug, Parser)]
 #[command(name = "cratekube-agent", version, after_help = EXAMPLES)]
@@ -49,11 +55,15 @@ pub enum Command {
     #[command(after_help = "Example:\n  cratekube-agent doctor && systemctl start cratekube-agent")]
     Doctor,
     /// Make a state volume of an empty, mounted directory.
-    #[command(after_help = "Example:\n  cratekube-agent init-volume --path /mnt/state")]
+    #[command(after_help = INIT_EXAMPLES)]
     InitVolume {
         /// The directory.
         #[arg(long, value_name = "DIR")]
         path: PathBuf,
+        /// It is a copy of a state volume (a restored snapshot), whose original is gone for good: let it
+        /// take its place. Two that are both in use would run the same clusters twice.
+        #[arg(long)]
+        accept_copy: bool,
     },
     /// Watch over one run (started by the agent itself).
     #[command(hide = true)]

@@ -61,8 +61,9 @@ pub(super) fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Resul
     let mint = Mint::system(Arc::clone(&clock));
     match cli.command {
         Command::Supervise { run_dir } => Ok(supervise(&run_dir) == ExitCode::SUCCESS),
-        Command::InitVolume { path } => {
-            let id = volume::init(&path, &mint, &clock)?;
+        Command::InitVolume { path, accept_copy } => {
+            let id =
+                if accept_copy { volume::accept_copy(&path, &clock)? } else { volume::init(&path, &mint, &clock)? };
             writeln!(out, "{} is state volume {id}", path.display())?;
             Ok(true)
         }

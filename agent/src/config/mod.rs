@@ -146,6 +146,11 @@ mod tests {
         assert_eq!(config.agent.slots, 4);
         assert!(config.volumes.require_mount);
         assert_eq!(config.rke.run_timeout, Duration::from_secs(7_200));
+        assert_eq!(
+            (config.rke.silence_timeout, config.rke.phase_timeout),
+            (Duration::from_secs(1_200), Duration::from_secs(2_700))
+        );
+        assert!(config.rke.allowed_sha256.is_empty() && config.rke.scope == crate::run::scope::Wanted::Auto);
         assert_eq!(config.ssh, SshSection::Agent);
     }
 
@@ -155,7 +160,8 @@ mod tests {
             "controller": {"address": "[::1]:7443"},
             "agent": {"name": "bastion-1", "state_dir": "/var/lib/a", "slots": 16},
             "volumes": {"paths": ["/mnt/a", "/mnt/b"], "require_mount": false, "keep_generations": 5, "min_free_bytes": 67_108_864},
-            "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576},
+            "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576,
+                "silence_timeout": "10m", "phase_timeout": "20m", "scope": "none", "allowed_sha256": ["AB".repeat(32)]},
             "ssh": {"key": "/etc/cratekube/id"},
             "log": {"format": "json", "filter": "debug"},
         }))
@@ -164,6 +170,7 @@ mod tests {
         assert_eq!(config.agent.name.unwrap().as_str(), "bastion-1");
         assert_eq!(config.volumes.paths.len(), 2);
         assert_eq!(config.ssh, SshSection::Key("/etc/cratekube/id".into()));
+        assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);
     }
 
     #[test]
@@ -172,7 +179,7 @@ mod tests {
             "controller": {"address": "controller.internal"},
             "agent": {"name": "Not A Name", "slots": 0, "state_dir": "relative"},
             "volumes": {"paths": ["/a", "b", "/a"], "require_mount": "yes", "keep_generations": 1},
-            "rke": {"run_timeout": "soon", "output_cap": 3, "trace": true},
+            "rke": {"run_timeout": "soon", "silence_timeout": "0s", "scope": "cgroup", "allowed_sha256": ["x"], "output_cap": 3, "trace": true},
             "ssh": {"key": "/k", "agent": true},
             "log": {"format": "xml", "filter": "a=b=c"},
             "stray": 1,
@@ -187,6 +194,9 @@ mod tests {
             "/volumes/require_mount",
             "/volumes/keep_generations",
             "/rke/run_timeout",
+            "/rke/silence_timeout",
+            "/rke/scope",
+            "/rke/allowed_sha256/0",
             "/rke/output_cap",
             "/rke/trace",
             "/ssh",

@@ -10,6 +10,7 @@ use cratekube_common::domain::time::Timestamp;
 use super::Check;
 use crate::config::VolumesSection;
 use crate::identity::files::{IdentityFiles, Saved};
+use crate::volume::origin::{Origin, Places};
 
 const IDENTITY: &str = "identity";
 const VOLUME: &str = "volume";
@@ -82,7 +83,19 @@ pub fn volume(path: &Path, settings: &VolumesSection) -> Vec<Check> {
         checks.push(Check::fail(VOLUME, format!("{shown} is mounted read-only"), remedy));
     }
     let id = match crate::volume::identity::read(path) {
-        Ok(Some(file)) => file.id.to_string(),
+        Ok(Some(file)) => {
+            if let Some((recorded, found)) =
+                file.origin.and_then(|o| o.difference(&Origin::find(path, &Places::default())))
+            {
+                let remedy = format!(
+                    "attach the original; only when it is gone for good, run `cratekube-agent init-volume --accept-copy --path {shown}`"
+                );
+                let finding =
+                    format!("{shown} is a copy of state volume {}: made on {recorded}, this is {found}", file.id);
+                checks.push(Check::fail(VOLUME, finding, remedy));
+            }
+            file.id.to_string()
+        }
         Ok(None) => {
             let remedy = format!(
                 "check that the right volume is mounted; for a new one run `cratekube-agent init-volume --path {shown}`"

@@ -1,11 +1,12 @@
 //! Looks at everything that a run will need, and says what is wrong and how to mend it.
 //!
 //! Every check ends in a [`Check`] value; nothing is changed on the host. What is looked at is in
-//! [`host`] (identity, volumes, `rke`), [`ssh_key`] and [`controller`].
+//! [`host`] (identity, volumes), [`rke`], [`scope`], [`ssh_key`] and [`controller`].
 
 pub mod controller;
 pub mod host;
 pub mod rke;
+pub mod scope;
 pub mod ssh_key;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use cratekube_common::runtime::clock::Clock;
 
 use crate::config::AgentConfig;
+use crate::run::scope::Surroundings;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +77,8 @@ pub async fn examine(config: &AgentConfig, clock: &Clock) -> Vec<Check> {
     for path in &config.volumes.paths {
         checks.extend(host::volume(path, &config.volumes));
     }
-    checks.push(rke::check(config.rke.path.as_deref()).await);
+    checks.push(rke::check(&config.rke).await);
+    checks.push(scope::check(config.rke.scope, &Surroundings::look()));
     checks.push(ssh_key::check(&config.ssh));
     checks.extend(controller::check(config, clock).await);
     checks

@@ -1,8 +1,8 @@
 //! Attends a run to its end: whether this agent started it, adopted it, or found it ended.
 //!
 //! The output is followed all the while. When the supervisor is gone and has left no exit, it was
-//! killed: then `rke` is ended too, or awaited where it cannot be named, so that nothing acts on the
-//! cluster unseen, and the run counts as interrupted.
+//! killed: then `rke` and all that it started is ended too, or awaited where it cannot be found, so that
+//! nothing acts on the cluster unseen, and the run counts as interrupted.
 
 use std::fs::File;
 use std::io;
@@ -20,13 +20,13 @@ use super::finish::{self, Ended};
 use super::held::{Started, Whose, Wish};
 use super::stop;
 use crate::port::{Event, OutputLength, OutputSource};
-use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord};
+use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord, SupervisorRecord};
 use crate::run::output::{Followed, Follower};
-use crate::run::process::{self, Awaited};
+use crate::run::supervise::VOLUME_FAILED;
 use crate::volume::VolumeError;
 use crate::volume::layout::ClusterDir;
 
-/// How often a process or a lock is looked at that cannot be awaited.
+/// How often a lock is looked at: it cannot be awaited.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A run that is to be attended.
@@ -43,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) lock: Option<File>,
     /// True when the host went down in between.
     pub(crate) host_lost: bool,
+    /// True when its supervisor says that it could not write to the volume.
+    pub(crate) volume_failed: bool,
     /// When it started.
     pub(crate) at: Timestamp,
 }
@@ -88,7 +90,7 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
     let event = whose.started(&started);
     core.held.started(attempt, started, live.supervisor.is_some());
     core.tell(event);
-    let follower = Follower::new(live.journal.output(), live.record.kind, sender);
+    let follower = Follower::new(live.journal.output(), live.record.kind, sender, core.host.blocking());
     let telling = core.clone();
     let tell = move |progress| telling.tell(Event::Progress { attempt, fence, progress });
     let closing = core.closing.clone();
@@ -106,25 +108,37 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
 /// Waits for the supervisor, and makes sure that `rke` has ended too.
 async fn end_of(core: &Arc<Core>, live: &mut Live) -> Option<ExitRecord> {
     if let Some(supervisor) = live.supervisor {
-        gone(supervisor).await;
+        core.host.gone(supervisor).await;
     }
     if let Some(mut child) = live.child.take() {
         // It has ended; this only takes it out of the process table.
-        let reaped = core.blocking(move |_| child.wait()).await;
-        drop(reaped);
+        let reaped = core.blocking(move |_| child.wait()).await.and_then(std::convert::identity);
+        live.volume_failed = reaped.is_ok_and(|status| status.code() == Some(i32::from(VOLUME_FAILED)));
     }
     if let Some(exit) = exit_of(core, live).await {
         return Some(exit);
     }
     tracing::warn!(attempt = %live.record.attempt, host_lost = live.host_lost, "a supervisor ended without a word");
-    let rke = live.journal.supervisor().ok().flatten().filter(|record| record.boot_id == core.boot_id);
-    if let Some(rke) = rke.and_then(|record| record.rke) {
-        stop::end(rke, Signal::KILL);
-        gone(rke).await;
+    let said = live.journal.supervisor().ok().flatten().filter(|record| record.boot_id == core.boot_id);
+    if let Some(said) = said {
+        end_named(core, live, &said).await;
     }
     take_lock(core, live).await;
     // A supervisor that could not be named may have come to its end after all.
     exit_of(core, live).await
+}
+
+/// Ends what a supervisor that is gone has named: the run's own control group, and `rke`.
+async fn end_named(core: &Arc<Core>, live: &Live, said: &SupervisorRecord) {
+    if let Some(cgroup) = &said.cgroup
+        && let Err(error) = core.host.end_cgroup(cgroup, live.record.attempt)
+    {
+        tracing::warn!(attempt = %live.record.attempt, cgroup, %error, "cannot end the control group of a run; its processes are looked for");
+    }
+    if let Some(rke) = said.rke {
+        stop::end(core, rke, Signal::KILL);
+        core.host.gone(rke).await;
+    }
 }
 
 /// How `rke` ended, where its supervisor has said so.
@@ -137,15 +151,22 @@ async fn exit_of(core: &Arc<Core>, live: &Live) -> Option<ExitRecord> {
     })
 }
 
-/// Takes the cluster's lock once nobody has it any more. An `rke` whose number its supervisor did not live
-/// to note cannot be ended, but it inherited the lock: as long as that is held, nothing may be sealed.
+/// Ends what is left of the run, named or not, and takes the cluster's lock once nobody has it any more.
+/// What cannot be found inherited the lock: as long as that is held, nothing may be sealed.
 async fn take_lock(core: &Arc<Core>, live: &mut Live) {
     // Ours would hide that of `rke`: both are the same.
     live.lock = None;
     let mut told = false;
     loop {
-        let cluster = live.cluster.clone();
-        match core.blocking(move |_| cluster.lock()).await {
+        let (cluster, run_dir, attempt) = (live.cluster.clone(), live.journal.dir().to_owned(), live.record.attempt);
+        let look = move |core: &Core| {
+            let ended = core.host.end_strays(&run_dir);
+            if ended > 0 {
+                tracing::warn!(%attempt, ended, "ended processes that a killed supervisor had left");
+            }
+            cluster.lock()
+        };
+        match core.blocking(look).await {
             Ok(Ok(lock)) => {
                 live.lock = Some(lock);
                 return;
@@ -163,20 +184,5 @@ async fn take_lock(core: &Arc<Core>, live: &mut Live) {
                 return tracing::error!(attempt = %live.record.attempt, %error, "cannot take a cluster's lock");
             }
         }
-    }
-}
-
-/// Waits until a process is gone.
-async fn gone(process: ProcessId) {
-    match Awaited::of(process) {
-        Ok(None) => return,
-        Ok(Some(awaited)) => match awaited.ended().await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(pid = process.pid, %error, "cannot await a process"),
-        },
-        Err(error) => tracing::warn!(pid = process.pid, %error, "cannot await a process"),
-    }
-    while process::lives(process) {
-        tokio::time::sleep(AGAIN).await;
     }
 }

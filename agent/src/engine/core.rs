@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use cratekube_common::domain::agent::VolumeStatus;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::VolumeId;
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -17,7 +19,8 @@ use super::EngineSettings;
 use super::held::Table;
 use super::probe::Probe;
 use crate::port::Event;
-use crate::run::rke::Finder;
+use crate::run::host::Host;
+use crate::volume::VolumeError;
 use crate::volume::identity::Volume;
 
 #[derive(Debug)]
@@ -34,7 +37,7 @@ pub(crate) struct Core {
     pub(crate) refused: Vec<VolumeStatus>,
     /// A sentence for each volume with journals that could not be read when the engine was opened.
     pub(crate) unread: OnceLock<BTreeMap<VolumeId, String>>,
-    pub(crate) finder: Finder,
+    pub(crate) host: Arc<dyn Host>,
     pub(crate) held: Table,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) closing: CancellationToken,
@@ -46,6 +49,18 @@ impl Core {
     /// The volume with an id.
     pub(crate) fn volume(&self, id: VolumeId) -> Option<Arc<Volume>> {
         self.volumes.iter().find(|v| v.id == id).cloned()
+    }
+
+    /// The volume that a path is on.
+    pub(crate) fn volume_at(&self, path: &Path) -> Option<&Arc<Volume>> {
+        self.volumes.iter().find(|v| path.starts_with(&v.root))
+    }
+
+    /// Takes note of an error at a path of a volume.
+    pub(crate) fn heed(&self, path: &Path, error: &VolumeError) {
+        if let Some(volume) = self.volume_at(path) {
+            volume.heed(error);
+        }
     }
 
     /// Tells the link. Nobody listens while the agent ends; the journal knows it all.
@@ -75,6 +90,9 @@ impl Core {
         self: &Arc<Self>,
         work: impl FnOnce(&Core) -> T + Send + 'static,
     ) -> io::Result<T> {
+        if self.host.blocking() == Blocking::Inline {
+            return Ok(work(self));
+        }
         let core = self.clone();
         let working = self.tracker.spawn_blocking_on(move || work(&core), &self.runtime);
         working.await.map_err(io::Error::other)

@@ -4,28 +4,31 @@
 //! Nothing is started before `run.json` is durable. Whatever refuses is told as a report, not started.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
+use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::{self, SshAccess};
 use cratekube_common::rke::state;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::{fault, files};
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
 use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
+use super::recover::{self, Over};
+use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
 use crate::run::process;
 use crate::run::rke::Rke;
 use crate::volume::fence::{self, Accepted};
-use crate::volume::gate::{self, Facts, Ground, Pass};
+use crate::volume::gate::{self, Facts, Ground, Pass, Source};
 use crate::volume::generations::{CLUSTER_YML, Generations, KUBECONFIG, SEALED, STATE, copy_files};
 use crate::volume::identity::Volume;
 use crate::volume::layout::{ClusterDir, ClusterFile};
@@ -51,7 +54,8 @@ pub(crate) async fn execute(
     tracing::info!(%attempt, kind = %assignment.kind, environment = %assignment.environment, cluster = %assignment.name, fence = %assignment.fence, "assigned");
     let assignment = Arc::new(assignment);
     match start(&core, &volume, &assignment, &wishes).await {
-        Ok(live) => attend::attend(core, live, wishes).await,
+        Ok(Started::Live(live)) => attend::attend(core, *live, wishes).await,
+        Ok(Started::Over(over)) => finish::tell_with_output(&core, over.whose, &over.journal, over.report),
         Err(refusal) => refuse(&core, &assignment, *refusal).await,
     }
 }
@@ -61,14 +65,13 @@ async fn start(
     volume: &Arc<Volume>,
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
-) -> Result<Live, Box<Refusal>> {
-    let rke = core.finder.find().await;
-    let rke = rke.map_err(|e| {
-        Refusal::of(internal(e.to_string(), true, "Install rke on the agent's host, or name it in its settings."))
-    })?;
+) -> Result<Started, Box<Refusal>> {
+    let rke = core.host.rke().await.map_err(|e| Refusal::of(e.to_failure()))?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
-            Err(refusal) if refusal.locked => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
             started => return started,
         }
     }
@@ -81,17 +84,35 @@ async fn try_start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
     rke: Arc<Rke>,
-) -> Result<Live, Box<Refusal>> {
+) -> Result<Started, Box<Refusal>> {
     let (volume, assignment, wishes) = (volume.clone(), assignment.clone(), wishes.clone());
     let started = core.blocking(move |core| {
-        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare()?;
+        let prepared = Preparation { core, volume: &volume, assignment: &assignment, rke: &rke }.prepare();
+        let prepared = prepared.inspect_err(|refusal| {
+            if let Some(error) = &refusal.error {
+                volume.heed(error);
+            }
+        })?;
         core.held.journaled(assignment.attempt, &prepared.journal);
         if *wishes.borrow() != Wish::GoOn {
-            return Err(Box::new(Refusal { failure: before_start(), journal: Some(prepared.journal), locked: false }));
+            return Err(Box::new(Refusal { journal: Some(prepared.journal), ..*Refusal::of(before_start()) }));
         }
-        prepared.start(core)
+        match prepared.source {
+            Some(Source::Generation(number)) => {
+                Ok(Started::Over(Box::new(recover::by_generation(core, prepared, number))))
+            }
+            _ => prepared.start(core).map(|live| Started::Live(Box::new(live))),
+        }
     });
     started.await.unwrap_or_else(|e| Err(Refusal::of(internal(e.to_string(), true, "Retry."))))
+}
+
+/// What came of preparing a run.
+enum Started {
+    /// `rke` runs.
+    Live(Box<Live>),
+    /// It was done without `rke`.
+    Over(Box<Over>),
 }
 
 fn before_start() -> Failure {
@@ -109,19 +130,19 @@ fn before_start() -> Failure {
 struct Refusal {
     failure: Failure,
     journal: Option<Journal>,
-    locked: bool,
+    /// What was wrong with the volume.
+    error: Option<VolumeError>,
 }
 
 impl Refusal {
     fn of(failure: Failure) -> Box<Self> {
-        Box::new(Self { failure, journal: None, locked: false })
+        Box::new(Self { failure, journal: None, error: None })
     }
 }
 
 impl From<VolumeError> for Box<Refusal> {
     fn from(error: VolumeError) -> Self {
-        let locked = matches!(error, VolumeError::Locked { .. });
-        Box::new(Refusal { failure: error.to_failure(), journal: None, locked })
+        Box::new(Refusal { failure: error.to_failure(), journal: None, error: Some(error) })
     }
 }
 
@@ -160,15 +181,18 @@ struct Preparation<'a> {
 }
 
 /// A run that can be started.
-struct Prepared {
-    journal: Journal,
-    record: RunRecord,
-    cluster: ClusterDir,
-    lock: File,
+pub(super) struct Prepared {
+    pub(super) journal: Journal,
+    pub(super) record: RunRecord,
+    pub(super) cluster: ClusterDir,
+    pub(super) lock: File,
+    /// Where state is brought back from.
+    source: Option<Source>,
 }
 
 impl Preparation<'_> {
     fn prepare(&self) -> Result<Prepared, Box<Refusal>> {
+        self.volume.check()?;
         let (cluster, file) = self.volume.layout.claim(&self.cluster_file())?;
         let journal = Journal::at(cluster.run(self.assignment.attempt));
         self.volume.layout.check(journal.dir())?;
@@ -190,16 +214,16 @@ impl Preparation<'_> {
         let lock = cluster.lock()?;
         finish::seal_leftover(self.core, cluster)?;
         self.enough_space(cluster)?;
-        let pass = self.gate(cluster, file).map_err(|e| match e {
+        let (source, pass) = self.gate(cluster, file).map_err(|e| match e {
             GateError::Refused(failure) => Refusal::of(*failure),
             GateError::Volume(error) => error.into(),
         })?;
         fence::accept(&cluster.fence(), offered)?;
-        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         let cwd = self.lay_ground(cluster, journal, pass.ground)?;
         let record = self.record(cluster, journal, &cwd, pass);
         journal.write_run(&record)?;
-        Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock })
+        Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock, source })
     }
 
     fn cluster_file(&self) -> ClusterFile {
@@ -219,14 +243,11 @@ impl Preparation<'_> {
         if free < needed { Err(VolumeError::Full { free, needed }) } else { Ok(()) }
     }
 
-    fn gate(&self, cluster: &ClusterDir, file: &ClusterFile) -> Result<Pass, GateError> {
+    fn gate(&self, cluster: &ClusterDir, file: &ClusterFile) -> Result<(Option<Source>, Pass), GateError> {
         let (generations, working) = (Generations::at(cluster.generations()), cluster.working());
         let known = self.assignment.known.as_ref();
         let newest = generations.newest()?;
-        let newest_good = match &newest {
-            Some(newest) if newest.good => Some(newest.clone()),
-            _ => generations.newest_good()?,
-        };
+        let newest_good = generations.newest_verified()?;
         let at_known = known.map(|k| generations.manifest(k.generation)).transpose()?.flatten();
         let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
         let bytes = files::read_optional(&working.join(STATE)).map_err(VolumeError::io("read", &working))?;
@@ -242,7 +263,13 @@ impl Preparation<'_> {
             state: state.as_ref().map(Result::as_ref),
             removed: cluster.is_removed(),
         };
-        gate::decide(&facts).map_err(GateError::Refused)
+        if self.assignment.kind != TaskKind::RecoverState {
+            return gate::decide(&facts).map(|pass| (None, pass)).map_err(GateError::Refused);
+        }
+        let named = self.assignment.recovery.and_then(|recovery| recovery.generation);
+        let named = named.map(|number| named_generation(&generations, number)).transpose()?;
+        let decided = gate::recover(&facts, named.as_ref().map(|named| named.as_ref().map_err(Clone::clone)));
+        decided.map(|(source, pass)| (Some(source), pass)).map_err(GateError::Refused)
     }
 
     /// Puts what `rke` is to find where it will run, and gives back where that is.
@@ -257,14 +284,17 @@ impl Preparation<'_> {
             TaskKind::Provision => working.clone(),
             // On a copy: `rke remove` deletes the state whether or not every host was reached.
             TaskKind::Remove => finish::scratch(journal),
+            // Beside what is there: what comes back is looked at before it takes its place.
+            TaskKind::RecoverState => finish::scratch(journal),
         };
-        files::make_dir(&cwd).map_err(VolumeError::io("make", &cwd))?;
+        files::make_child(&cwd).map_err(VolumeError::io("make", &cwd))?;
         match ground {
             Ground::Fresh => put_aside(&working, &journal.dir().join("aside"))?,
-            Ground::Working if cwd != working => {
-                copy_files(&working, &cwd).map_err(VolumeError::io("copy", &working))?;
-            }
+            Ground::PutBack(number) => recover::put_back(cluster, journal, number)?,
             Ground::Working => {}
+        }
+        if self.assignment.kind == TaskKind::Remove && ground != Ground::Fresh {
+            copy_files(&working, &cwd).map_err(VolumeError::io("copy", &working))?;
         }
         let name = self.assignment.name.as_str();
         let text = render::cluster_yml(&self.assignment.spec, name, &self.core.settings.ssh);
@@ -277,6 +307,7 @@ impl Preparation<'_> {
         let arguments: &[&str] = match assignment.kind {
             TaskKind::Provision => &["up", "--config", CLUSTER_YML],
             TaskKind::Remove => &["remove", "--force", "--config", CLUSTER_YML],
+            TaskKind::RecoverState => &["util", "get-state-file", "--config", CLUSTER_YML],
         };
         let mut argv = vec![self.rke.path.display().to_string()];
         argv.extend(arguments.iter().map(|a| (*a).to_owned()));
@@ -298,14 +329,22 @@ impl Preparation<'_> {
             volume: assignment.volume,
             wanted_hosts: assignment.spec.nodes.iter().map(|n| n.address.clone()).collect(),
             ca_before: pass.ca_before,
+            recovery: assignment.recovery,
+            warnings: match pass.ground {
+                Ground::PutBack(number) => vec![recover::said(number, journal)],
+                Ground::Working | Ground::Fresh => Vec::new(),
+            },
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
+                program: self.rke.mark.clone(),
                 cwd: cwd.to_owned(),
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
                 reserve: reserve::path(&self.volume.root),
                 time_limit_ms: ms(settings.run_timeout),
+                silence_limit_ms: ms(settings.silence_timeout),
+                phase_limit_ms: ms(settings.phase_timeout),
                 stop_grace_ms: ms(settings.stop_grace),
                 output_cap: settings.output_cap,
             },
@@ -313,6 +352,16 @@ impl Preparation<'_> {
             created_at: self.core.clock.now(),
         }
     }
+}
+
+/// The generation that was asked for, or why it cannot be used.
+fn named_generation(generations: &Generations, number: u64) -> Result<Result<Manifest, String>, VolumeError> {
+    let Some(manifest) = generations.manifest(number)? else {
+        return Ok(Err(format!("generation {number} is not kept on the volume")));
+    };
+    Ok(generations
+        .verify(number)?
+        .map_or(Ok(manifest), |fault| Err(format!("generation {number} is damaged: {fault}"))))
 }
 
 enum GateError {
@@ -328,9 +377,9 @@ impl From<VolumeError> for GateError {
 
 /// Moves what a failed first run left out of the way, where it can be found.
 fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
-    files::make_dir(aside).map_err(VolumeError::io("make", aside))?;
+    files::make_child(aside).map_err(VolumeError::io("make", aside))?;
     for name in [STATE, KUBECONFIG] {
-        match fs::rename(working.join(name), aside.join(name)) {
+        match files::rename(&working.join(name), &aside.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(VolumeError::io("put aside", &working.join(name))(error));
             }
@@ -342,27 +391,25 @@ fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
 
 /// Whole for `rke`, but not durable: it is written anew for every run, and sealed after it.
 fn write_description(dir: &Path, text: &str) -> io::Result<()> {
-    let aside = dir.join(".cluster.yml.new");
-    files::create_private(&aside)?.write_all(text.as_bytes())?;
-    fs::rename(&aside, dir.join(CLUSTER_YML))
+    files::replace(&dir.join(CLUSTER_YML), text.as_bytes())
 }
 
 impl Prepared {
     fn start(self, core: &Core) -> Result<Live, Box<Refusal>> {
-        let Self { journal, record, cluster, lock } = self;
-        let started = process::start_supervisor(core.settings.supervisor_exe.as_deref(), journal.dir(), &lock);
-        let started = started.map(|child| (process::identify(child.id().cast_signed()).ok(), child));
-        match started {
-            Ok((supervisor, child)) => {
+        let Self { journal, record, cluster, lock, .. } = self;
+        match core.host.start_supervisor(journal.dir(), &lock) {
+            Ok(Supervisor { process: supervisor, child }) => {
+                fault::point("run.supervised");
                 let at = core.clock.now();
                 Ok(Live {
                     journal,
                     record,
                     cluster,
                     supervisor,
-                    child: Some(child),
+                    child,
                     lock: Some(lock),
                     host_lost: false,
+                    volume_failed: false,
                     at,
                 })
             }
@@ -370,7 +417,7 @@ impl Prepared {
                 let message = format!("the supervisor cannot be started: {error}");
                 let failure =
                     internal(message, true, "Look at the agent's host: is the agent's executable still there?");
-                Err(Box::new(Refusal { failure, journal: Some(journal), locked: false }))
+                Err(Box::new(Refusal { journal: Some(journal), ..*Refusal::of(failure) }))
             }
         }
     }

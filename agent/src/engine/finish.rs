@@ -4,28 +4,30 @@
 //! said of it. Each step can be repeated after a crash: the seal is found again by its attempt, the
 //! verdict is computed from what is on the volume.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
-use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::domain::run::{ReachedLimit, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::classify::{self, Case, Stop};
 use cratekube_common::rke::evidence::Evidence;
 use cratekube_common::rke::state;
 use cratekube_common::runtime::files;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::attend::Live;
 use super::core::{Core, internal};
-use super::held::Told;
-use crate::port::Event;
+use super::held::{Started, Told, Whose};
+use super::recover;
+use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
-use crate::volume::generations::{Generations, SEALED, STATE, Seal};
+use crate::volume::fence::{self, Accepted};
+use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
 use crate::volume::layout::{ClusterDir, directories};
 use crate::volume::{VolumeError, digest, reserve};
 
@@ -63,6 +65,19 @@ pub(crate) fn tell(core: &Arc<Core>, report: RunReport) {
     core.tell(Event::Slots);
 }
 
+/// Tells a report together with the output of its run, which is whole.
+pub(crate) fn tell_with_output(core: &Arc<Core>, whose: Whose, journal: &Journal, report: RunReport) {
+    if let Some(at) = report.started_at {
+        let (attempt, fence) = (report.attempt, report.fence);
+        let (_, length) = watch::channel(OutputLength { bytes: report.output_bytes, complete: true });
+        let started = Started { at, output: OutputSource { attempt, fence, path: journal.output(), length } };
+        let event = whose.started(&started);
+        core.held.started(attempt, started, false);
+        core.tell(event);
+    }
+    tell(core, report);
+}
+
 /// Sets a mark in a run's journal, in the background.
 pub(crate) fn mark(core: &Arc<Core>, attempt: AttemptId, journal: Journal, mark: Mark) {
     let marking = core.clone();
@@ -79,12 +94,16 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
     live.lock = live.lock.or_else(|| {
         live.cluster.lock().inspect_err(|error| tracing::warn!(%error, "sealing beside a lock that is still held")).ok()
     });
-    let sealed = seal(core, &live);
+    let sealed = match live.record.kind {
+        // What is in working/ is not ours to seal: only what was brought back is.
+        TaskKind::RecoverState => recover::adopt(core, &live, ended),
+        TaskKind::Provision | TaskKind::Remove => seal(core, &live).map(Some),
+    };
     let mut report = judge(core, &live, ended, &sealed);
     let record = &live.record;
     if record.kind == TaskKind::Remove
         && report.outcome == RunOutcome::Succeeded
-        && let Err(error) = clear_away(core, &live, sealed.as_ref().ok())
+        && let Err(error) = clear_away(core, &live, sealed.as_ref().ok().and_then(Option::as_ref))
     {
         report.outcome = RunOutcome::Failed(error.to_failure());
     }
@@ -109,15 +128,17 @@ pub(crate) fn scratch(journal: &Journal) -> PathBuf {
 
 // ---- sealing
 
-fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
+pub(crate) fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     let sealed = seal_run(core, &live.cluster, &live.record).or_else(|error| {
         // There is space kept back for exactly this.
-        if error.is_full() && reserve::give_up(&live.record.command.reserve) {
-            return seal_run(core, &live.cluster, &live.record);
+        let volume = core.volume_at(live.cluster.path()).filter(|_| error.is_full());
+        if volume.is_some_and(|volume| reserve::give_up(&reserve::path(&volume.root))) {
+            return seal_anew(core, &live.cluster, &live.record);
         }
         Err(error)
     });
     if let Err(error) = &sealed {
+        core.heed(live.cluster.path(), error);
         tracing::error!(attempt = %live.record.attempt, %error, "the state cannot be sealed");
         let working = live.cluster.working();
         let noted = digest::files(&working, &SEALED)
@@ -130,7 +151,18 @@ fn seal(core: &Core, live: &Live) -> Result<Manifest, VolumeError> {
     sealed
 }
 
+/// Seals after sealing has failed: nothing of what was written before is relied upon.
+fn seal_anew(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    let working = cluster.working();
+    generations::write_again(&working).map_err(VolumeError::io("write anew", &working))?;
+    seal_run(core, cluster, record)
+}
+
 fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
+    core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
+    // A newer attempt has taken over: what this one left is not to become the newest.
+    let ours = Accepted { fence: record.fence, attempt: record.attempt };
+    fence::check(fence::read(&cluster.fence())?, ours)?;
     let file = cluster.read_record()?;
     let on_record = file.as_ref().and_then(|f| f.ca_sha256.clone());
     let seal = Seal {
@@ -139,6 +171,7 @@ fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Man
         attempt: record.attempt,
         fence: record.fence,
         ca_on_record: on_record.as_deref().or(record.ca_before.as_deref()),
+        above: record.recovery.map_or(0, |recovery| recovery.newest_recorded),
         at: core.clock.now(),
     };
     let manifest = Generations::at(cluster.generations()).seal(&cluster.working(), &seal)?;
@@ -158,7 +191,7 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
     let working = cluster.working();
     let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
     if found == left {
-        seal_run(core, cluster, &record)?;
+        seal_anew(core, cluster, &record)?;
         journal.clear_unsealed()?;
     }
     Ok(())
@@ -166,14 +199,19 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
 
 // ---- judging
 
-fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, VolumeError>) -> RunReport {
+fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Option<Manifest>, VolumeError>) -> RunReport {
     let (record, exit) = (&live.record, ended.exit.as_ref());
     let (outcome, mut warnings) = verdict(live, ended);
+    warnings.splice(..0, record.warnings.iter().cloned());
     if let Some(dropped) = exit.map(|e| e.dropped_bytes).filter(|n| *n > 0) {
         warnings.push(format!("{dropped} bytes in the middle of the output were left out"));
     }
     let outcome = match (outcome, sealed) {
         (RunOutcome::Succeeded, Err(error)) => RunOutcome::Failed(error.to_failure()),
+        (RunOutcome::Failed(failure), Err(error)) if explains(error, &failure) => {
+            warnings.push(format!("the run ended with: {}", failure.message));
+            RunOutcome::Failed(error.to_failure())
+        }
         (outcome, Err(error)) => {
             warnings.push(format!("the state was not sealed: {error}"));
             outcome
@@ -187,14 +225,24 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Manifest, Volu
         exit: exit.and_then(|e| e.exit),
         started_at: exit.map_or(Some(live.at), |e| e.started_at),
         ended_at: exit.map_or_else(|| core.clock.now(), |e| e.ended_at),
-        generation: sealed.as_ref().ok().cloned(),
+        generation: sealed.as_ref().ok().cloned().flatten(),
         rke: Some(record.rke.clone()),
         warnings,
         output_bytes: ended.output_bytes,
     }
 }
 
-fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
+/// Whether the volume is why a run failed, whatever else was seen of it.
+fn explains(error: &VolumeError, failure: &Failure) -> bool {
+    match failure.class {
+        // An alarm stays one.
+        FailureClass::State | FailureClass::Cancelled => false,
+        FailureClass::Interrupted => error.is_broken() || error.is_full(),
+        _ => error.is_broken(),
+    }
+}
+
+pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
     if let Some(error) = ended.exit.as_ref().and_then(|e| e.start_error.as_deref()) {
         let failure = not_started(error);
         return (RunOutcome::Refused(failure), Vec::new());
@@ -203,9 +251,14 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         let failure = internal("the output of rke cannot be read".into(), true, "Check the state volume, then retry.");
         return (RunOutcome::Failed(failure), Vec::new());
     };
-    let state = files::read_optional(&live.cluster.working().join(STATE)).ok().flatten();
+    let place = match live.record.kind {
+        TaskKind::RecoverState => scratch(&live.journal),
+        TaskKind::Provision | TaskKind::Remove => live.cluster.working(),
+    };
+    let state = files::read_optional(&place.join(STATE)).ok().flatten();
     let state = state.as_deref().and_then(|bytes| state::inspect(bytes).ok());
     let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
+    let reached = ended.exit.as_ref().and_then(|e| e.reached_limit(&live.record.command));
     let judgement = classify::judge(&Case {
         kind: live.record.kind,
         exit: ended.exit.as_ref().and_then(|e| e.exit),
@@ -213,9 +266,24 @@ fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         wanted_hosts: &wanted,
         state: state.as_ref(),
         ca_before: live.record.ca_before.as_deref(),
-        stopped: stopped(live, ended.exit.as_ref()),
+        stopped: stopped(live, reached.as_ref()),
     });
-    (judgement.outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+    let outcome = judgement.outcome.map_err(|failure| match failure.class {
+        FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
+        FailureClass::Internal if ended.exit.as_ref().is_some_and(|e| e.output_failed) => unwritten(),
+        _ => failure,
+    });
+    (outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+}
+
+fn unwritten() -> Failure {
+    Failure {
+        class: FailureClass::Volume,
+        message: "the state volume failed while rke was supervised; how far rke came is not known".into(),
+        line: None,
+        retryable: true,
+        remedy: "Free space on the volume, or check it: the host's kernel log says what failed. Then retry: rke goes on from what is there, once the state was found to be whole.".into(),
+    }
 }
 
 fn not_started(error: &str) -> Failure {
@@ -226,9 +294,9 @@ fn not_started(error: &str) -> Failure {
     )
 }
 
-fn stopped(live: &Live, exit: Option<&ExitRecord>) -> Option<Stop> {
-    if exit.is_some_and(|e| e.timed_out) {
-        return Some(Stop::TimedOut { limit: live.record.command.time_limit() });
+fn stopped<'a>(live: &Live, reached: Option<&'a ReachedLimit>) -> Option<Stop<'a>> {
+    if let Some(reached) = reached {
+        return Some(Stop::TimedOut(reached));
     }
     if live.journal.has(Mark::Cancel) {
         return Some(Stop::Cancelled);
@@ -250,27 +318,25 @@ fn clear_away(core: &Core, live: &Live, sealed: Option<&Manifest>) -> Result<(),
     let path = live.cluster.removed();
     files::write_atomic(&path, removed.to_string().as_bytes()).map_err(VolumeError::io("write", &path))?;
     let working = live.cluster.working();
-    match fs::remove_dir_all(&working) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VolumeError::io("remove", &working)(error)),
-        _ => Ok(()),
-    }
+    files::remove_tree(&working).map_err(VolumeError::io("remove", &working))
 }
 
 /// Writes the result; when there is no space, the reserve is given up for it. A result that cannot be
 /// written is told all the same: what is lost is only that a restart knows it.
 pub(crate) fn write_result(core: &Core, journal: &Journal, report: &RunReport) {
     // The copy that a removal ran on has the cluster's keys.
-    let _often_not_there = fs::remove_dir_all(scratch(journal));
+    let _often_not_there = files::remove_tree(&scratch(journal));
     let write = || {
-        files::make_dir(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
+        core.volume_at(journal.dir()).map_or(Ok(()), |volume| volume.check())?;
+        files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         journal.write_result(report)
     };
     let written = write().or_else(|error| {
-        let mut reserves = core.volumes.iter().filter(|v| journal.dir().starts_with(&v.root));
-        let given_up = error.is_full() && reserves.any(|v| reserve::give_up(&reserve::path(&v.root)));
-        if given_up { write() } else { Err(error) }
+        let volume = core.volume_at(journal.dir()).filter(|_| error.is_full());
+        if volume.is_some_and(|v| reserve::give_up(&reserve::path(&v.root))) { write() } else { Err(error) }
     });
     if let Err(error) = written {
+        core.heed(journal.dir(), &error);
         tracing::error!(attempt = %report.attempt, %error, "cannot write the result of a run");
     }
 }
@@ -281,7 +347,7 @@ fn tidy(core: &Core, cluster: &ClusterDir) {
     if let Err(error) = pruned.and_then(|()| prune_runs(cluster, core.settings.keep_runs)) {
         tracing::warn!(cluster = %cluster.path().display(), %error, "cannot clear away what is old");
     }
-    for volume in core.volumes.iter().filter(|v| cluster.path().starts_with(&v.root)) {
+    if let Some(volume) = core.volume_at(cluster.path()).filter(|volume| volume.check().is_ok()) {
         reserve::take(&volume.root);
     }
 }
@@ -295,7 +361,7 @@ fn prune_runs(cluster: &ClusterDir, keep: usize) -> Result<(), VolumeError> {
         (journal.has(Mark::Recorded) || journal.has(Mark::Forgotten)) && !journal.is_unsealed()
     };
     for dir in runs.into_iter().take(excess).filter(settled) {
-        fs::remove_dir_all(&dir).map_err(VolumeError::io("prune", &dir))?;
+        files::remove_tree(&dir).map_err(VolumeError::io("prune", &dir))?;
     }
     Ok(())
 }

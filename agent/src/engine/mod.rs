@@ -4,6 +4,7 @@
 //! - `attend`: waits for its end, whoever started it, and follows its output.
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
+//! - `recover`: brings lost or damaged state back.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
@@ -17,6 +18,7 @@ mod execute;
 mod finish;
 mod held;
 mod probe;
+mod recover;
 pub mod settings;
 mod startup;
 mod stop;
@@ -30,6 +32,7 @@ use async_trait::async_trait;
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{Assignment, HeldRun, RunVerdict};
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -42,9 +45,8 @@ use self::core::Core;
 use self::held::{Table, Taken, Whose, Wish};
 use self::probe::Probe;
 use crate::port::{Engine, Event};
+use crate::run::host::Host;
 use crate::run::journal::Mark;
-use crate::run::process;
-use crate::run::rke::Finder;
 use crate::volume::identity::{self, Volume, VolumeRefusal};
 
 const SERVED_TRIES: u32 = 10;
@@ -84,19 +86,33 @@ impl LocalEngine {
         clock: Clock,
         events: UnboundedSender<Event>,
     ) -> Result<Arc<Self>, OpenError> {
+        let host = Arc::new(settings.this_host(Arc::clone(&clock)));
+        Self::open_on(host, settings, clock, events).await
+    }
+
+    /// Like [`LocalEngine::open`], on a host of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`LocalEngine::open`].
+    pub async fn open_on(
+        host: Arc<dyn Host>,
+        settings: EngineSettings,
+        clock: Clock,
+        events: UnboundedSender<Event>,
+    ) -> Result<Arc<Self>, OpenError> {
         if settings.volumes.is_empty() {
             return Err(OpenError::NoVolume);
         }
-        let boot_id = process::boot_id().map_err(OpenError::Boot)?;
-        let (volumes, refused) = open_volumes(&settings).await.map_err(OpenError::Journals)?;
+        let boot_id = host.boot_id().map_err(OpenError::Boot)?;
+        let (volumes, refused) = open_volumes(&settings, host.blocking()).await.map_err(OpenError::Journals)?;
         if volumes.is_empty() {
             return Err(OpenError::NoneServed(refused));
         }
         let core = Arc::new(Core {
-            finder: Finder::new(settings.rke.clone()),
             refused: refused.iter().filter_map(|(root, why)| refused_status(root, why)).collect(),
             unread: OnceLock::new(),
-            probes: volumes.iter().map(Probe::of).collect(),
+            probes: volumes.iter().map(|volume| Probe::of(volume, host.blocking())).collect(),
+            host,
             volumes,
             settings,
             clock,
@@ -137,10 +153,10 @@ impl Drop for LocalEngine {
 
 type Opened = (Vec<Arc<Volume>>, Vec<(PathBuf, VolumeRefusal)>);
 
-async fn open_volumes(settings: &EngineSettings) -> io::Result<Opened> {
+async fn open_volumes(settings: &EngineSettings, blocking: Blocking) -> io::Result<Opened> {
     let (mut volumes, mut refused) = (Vec::new(), Vec::new());
     for root in &settings.volumes {
-        match open_volume(root, settings.require_mount).await? {
+        match open_volume(root, settings.require_mount, blocking).await? {
             Ok(volume) => volumes.push(Arc::new(volume)),
             Err(refusal) => {
                 tracing::error!(volume = %root.display(), error = %refusal, "a state volume is not served");
@@ -152,11 +168,14 @@ async fn open_volumes(settings: &EngineSettings) -> io::Result<Opened> {
 }
 
 /// Opens a volume. An agent that is just ending is given a moment to let go of it.
-async fn open_volume(root: &Path, require_mount: bool) -> io::Result<Result<Volume, VolumeRefusal>> {
+async fn open_volume(
+    root: &Path,
+    require_mount: bool,
+    blocking: Blocking,
+) -> io::Result<Result<Volume, VolumeRefusal>> {
     for tries_left in (0..SERVED_TRIES).rev() {
         let opening = root.to_owned();
-        let opened = tokio::task::spawn_blocking(move || identity::open(&opening, require_mount)).await;
-        match opened.map_err(io::Error::other)? {
+        match blocking.run(move || identity::open(&opening, require_mount)).await? {
             Err(VolumeRefusal::Served(_)) if tries_left > 0 => tokio::time::sleep(SERVED_PAUSE).await,
             opened => return Ok(opened),
         }
@@ -179,7 +198,7 @@ fn refused_status(root: &Path, why: &VolumeRefusal) -> Option<VolumeStatus> {
 #[async_trait]
 impl Engine for LocalEngine {
     async fn facts(&self) -> AgentFacts {
-        let rke = self.core.finder.find().await.inspect_err(|error| tracing::warn!(%error, "no usable rke")).ok();
+        let rke = self.core.host.rke().await.inspect_err(|error| tracing::warn!(%error, "no usable rke")).ok();
         AgentFacts {
             version: env!("CARGO_PKG_VERSION").into(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::runtime::blocking::Blocking;
 use tokio::sync::Mutex;
 
 use crate::volume::identity::Volume;
@@ -20,19 +21,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Probe {
     volume: Arc<Volume>,
+    blocking: Blocking,
     /// Held by whoever asks, for as long as there is no answer.
     asking: Arc<Mutex<()>>,
 }
 
 impl Probe {
-    pub(crate) fn of(volume: &Arc<Volume>) -> Self {
-        Self { volume: volume.clone(), asking: Arc::default() }
+    pub(crate) fn of(volume: &Arc<Volume>, blocking: Blocking) -> Self {
+        Self { volume: volume.clone(), blocking, asking: Arc::default() }
     }
 
     /// The volume as it is now, or that it does not answer.
     async fn status(self) -> VolumeStatus {
         let volume = self.volume.clone();
-        let answer = ask(self.asking, ANSWER_WITHIN, move || volume.status()).await;
+        let answer = ask(self.asking, self.blocking, ANSWER_WITHIN, move || volume.status()).await;
         answer.unwrap_or_else(|| VolumeStatus {
             id: self.volume.id,
             path: self.volume.root.display().to_string(),
@@ -59,12 +61,13 @@ pub(crate) async fn all(probes: &[Probe]) -> Vec<VolumeStatus> {
 /// Asks, once nobody else does; none when there is no answer in time.
 async fn ask<T: Send + 'static>(
     asking: Arc<Mutex<()>>,
+    blocking: Blocking,
     within: Duration,
     question: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let answer = async {
         let turn = asking.lock_owned().await;
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = blocking.run(move || {
             let _until_answered = turn;
             question()
         });
@@ -79,16 +82,17 @@ mod tests {
     use std::sync::mpsc;
 
     const LONG: Duration = Duration::from_secs(60);
+    const THREADS: Blocking = Blocking::Threads;
 
     #[tokio::test]
     async fn what_hangs_is_given_up_and_not_asked_twice() {
         let asking = Arc::new(Mutex::new(()));
         let (answer, waiting) = mpsc::channel::<()>();
-        let hung = ask(asking.clone(), Duration::ZERO, move || waiting.recv().ok()).await;
+        let hung = ask(asking.clone(), THREADS, Duration::ZERO, move || waiting.recv().ok()).await;
         assert!(hung.is_none());
-        let again = ask(asking.clone(), Duration::ZERO, || panic!("asked a second time")).await;
+        let again = ask(asking.clone(), THREADS, Duration::ZERO, || panic!("asked a second time")).await;
         assert!(again.is_none());
         drop(answer);
-        assert_eq!(ask(asking, LONG, || 1).await, Some(1), "asked again once it answers");
+        assert_eq!(ask(asking, THREADS, LONG, || 1).await, Some(1), "asked again once it answers");
     }
 }

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cratekube_common::rke::render::SshAccess;
+use cratekube_common::runtime::clock::Clock;
+
+use crate::run::host::ThisHost;
+use crate::run::rke::Finder;
+use crate::run::scope::Scope;
 
 /// How the engine works.
 #[derive(Debug, Clone)]
@@ -13,12 +18,20 @@ pub struct EngineSettings {
     pub volumes: Vec<PathBuf>,
     /// The `rke` to run; the first one on `PATH` when none is named.
     pub rke: Option<PathBuf>,
+    /// SHA-256 of those that may be run; any when none is named.
+    pub allowed_sha256: Vec<String>,
+    /// How supervisors get a scope of their own, where they do.
+    pub scope: Option<Scope>,
     /// How `rke` logs in to hosts.
     pub ssh: SshAccess,
     /// Attempts executed at once. Four: `rke` waits for hosts most of the time, and a bastion is small.
     pub slots: u32,
     /// Longest run. Two hours: four times the slowest provisioning seen on real hosts.
     pub run_timeout: Duration,
+    /// Longest time without output. Twenty minutes: the longest silence seen of a run that went on was 134 s.
+    pub silence_timeout: Duration,
+    /// Longest time in one phase. 45 minutes: more than the slowest whole runs take.
+    pub phase_timeout: Duration,
     /// Time between TERM and KILL. `rke` dies of TERM at once; its helpers may not.
     pub stop_grace: Duration,
     /// Most bytes of output kept of one run: head and tail. 1 GiB is ten thousand times a normal run.
@@ -36,15 +49,26 @@ pub struct EngineSettings {
 }
 
 impl EngineSettings {
+    /// This machine, as these settings have it.
+    #[must_use]
+    pub fn this_host(&self, clock: Clock) -> ThisHost {
+        let finder = Finder::new(self.rke.clone(), self.allowed_sha256.clone());
+        ThisHost::new(finder, self.supervisor_exe.clone(), self.scope.clone(), clock)
+    }
+
     /// Settings with defaults for everything that has one.
     #[must_use]
     pub fn new(volumes: Vec<PathBuf>, ssh: SshAccess) -> Self {
         Self {
             volumes,
             rke: None,
+            allowed_sha256: Vec::new(),
+            scope: None,
             ssh,
             slots: 4,
             run_timeout: Duration::from_secs(2 * 60 * 60),
+            silence_timeout: Duration::from_secs(20 * 60),
+            phase_timeout: Duration::from_secs(45 * 60),
             stop_grace: Duration::from_secs(30),
             output_cap: 1 << 30,
             keep_generations: 30,

@@ -5,8 +5,6 @@
 //! is cleared away.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +12,15 @@ use std::time::Duration;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{ClusterId, VolumeId};
 use cratekube_common::domain::run::{RunOutcome, RunReport};
+use cratekube_common::runtime::files;
 use tokio::sync::watch;
 
 use super::attend::{self, Live};
 use super::core::Core;
 use super::finish;
-use super::held::{Started, Taken, Whose, Wish};
-use crate::port::{Event, OutputLength, OutputSource};
+use super::held::{Taken, Whose, Wish};
 use crate::run::journal::{Journal, Mark, ProcessId, RunRecord};
 use crate::run::machine::{self, Journaled, Step};
-use crate::run::process;
 use crate::volume::VolumeError;
 use crate::volume::generations::Generations;
 use crate::volume::identity::Volume;
@@ -128,11 +125,8 @@ fn clear_stillborn(journal: &Journal) {
     let kept = ["aside", "supervisor.json", "output.log", "exit.json", "forgotten"];
     let keeps = kept.iter().any(|name| journal.dir().join(name).symlink_metadata().is_ok());
     let gone = if keeps { finish::scratch(journal) } else { journal.dir().to_owned() };
-    match fs::remove_dir_all(&gone) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(path = %gone.display(), %error, "cannot clear away what was prepared for a run");
-        }
-        _ => {}
+    if let Err(error) = files::remove_tree(&gone) {
+        tracing::error!(path = %gone.display(), %error, "cannot clear away what was prepared for a run");
     }
 }
 
@@ -151,7 +145,7 @@ fn step(core: &Core, cluster: &ClusterDir, journal: &Journal, record: Option<&Ru
         recorded: journal.has(Mark::Recorded),
         forgotten: journal.has(Mark::Forgotten),
         this_boot,
-        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if process::lives(process)),
+        supervisor_lives: matches!(supervisor, Supervisor::Is(process) if core.host.lives(process)),
         locked,
     };
     Ok(machine::next(journaled))
@@ -191,24 +185,10 @@ pub(crate) fn go_on(core: &Arc<Core>, found: Found) {
         core.held.wish(found.whose.attempt, Wish::Forget);
     }
     if let (Step::Report, Some(report)) = (found.step, &found.result) {
-        return tell_again(core, &found, report.clone());
+        return finish::tell_with_output(core, found.whose, &found.journal, report.clone());
     }
     let going_on = core.clone();
     core.spawn(Box::pin(async move { take_step(going_on, found, wishes).await }));
-}
-
-/// What is sealed is only told again, with its output.
-fn tell_again(core: &Arc<Core>, found: &Found, report: RunReport) {
-    if let Some(at) = report.started_at {
-        let (attempt, fence) = (report.attempt, report.fence);
-        let (_, length) = watch::channel(OutputLength { bytes: report.output_bytes, complete: true });
-        let output = OutputSource { attempt, fence, path: found.journal.output(), length };
-        let started = Started { at, output };
-        let event: Event = found.whose.started(&started);
-        core.held.started(attempt, started, false);
-        core.tell(event);
-    }
-    finish::tell(core, report);
 }
 
 async fn take_step(core: Arc<Core>, mut found: Found, wishes: watch::Receiver<Wish>) {
@@ -230,7 +210,8 @@ async fn take_step(core: Arc<Core>, mut found: Found, wishes: watch::Receiver<Wi
     let at = supervisor.as_ref().and_then(|s| s.started_at).unwrap_or(record.created_at);
     let supervisor = supervisor.filter(|_| found.step == Step::Adopt).map(|s| s.supervisor);
     let (journal, cluster) = (found.journal, found.cluster);
-    let live = Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, at };
+    let live =
+        Live { journal, record, cluster, supervisor, child: None, lock: None, host_lost, volume_failed: false, at };
     attend::attend(core, live, wishes).await;
 }
 

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use super::core::Core;
 use super::held::Wish;
 use crate::run::journal::{Journal, Mark, ProcessId};
-use crate::run::process;
 
 /// How often the journal is looked at for `rke`'s number, while its supervisor is just starting.
 const SOON: Duration = Duration::from_millis(10);
@@ -33,9 +32,9 @@ pub(crate) async fn on_wish(core: &Arc<Core>, journal: &Journal, grace: Duration
         }
     }
     let rke = rke(journal).await;
-    end(rke, Signal::TERM);
+    end(core, rke, Signal::TERM);
     tokio::time::sleep(grace).await;
-    end(rke, Signal::KILL);
+    end(core, rke, Signal::KILL);
     std::future::pending::<()>().await;
 }
 
@@ -60,8 +59,8 @@ async fn rke(journal: &Journal) -> ProcessId {
 }
 
 /// Signals `rke`'s group.
-pub(crate) fn end(rke: ProcessId, signal: Signal) {
-    if let Err(error) = process::signal_group(rke, signal) {
+pub(crate) fn end(core: &Core, rke: ProcessId, signal: Signal) {
+    if let Err(error) = core.host.signal_group(rke, signal) {
         tracing::error!(pid = rke.pid, ?signal, %error, "cannot signal rke");
     }
 }

@@ -4,7 +4,6 @@
 //! under an authority that we trust.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::name::AgentName;
@@ -16,7 +15,7 @@ use cratekube_proto::v1;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 
 use super::keys;
 
@@ -142,7 +141,7 @@ fn verify(
         .build()
         .map_err(|e| RefusedCertificate::Unverified(rustls::Error::General(e.to_string())))?;
     let (leaf, rest) = chain.split_first().ok_or(RefusedCertificate::Missing("certificate"))?;
-    verifier.verify_client_cert(leaf, rest, unix_time(clock)).map(|_| ()).map_err(|error| {
+    verifier.verify_client_cert(leaf, rest, tls::unix_time(clock)).map(|_| ()).map_err(|error| {
         match (super::validity(leaf), clock.now()) {
             (Some(validity), now) if now < validity.not_before || validity.is_over(now) => {
                 RefusedCertificate::Clock { validity, now }
@@ -150,13 +149,6 @@ fn verify(
             _ => RefusedCertificate::Unverified(error),
         }
     })
-}
-
-/// The time in the form that certificate verification wants.
-#[must_use]
-pub fn unix_time(clock: &Clock) -> UnixTime {
-    let ms = u64::try_from(clock.now().as_millis()).unwrap_or(0);
-    UnixTime::since_unix_epoch(Duration::from_millis(ms))
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ impl IdentityFiles {
     /// From the filesystem; both are still there then.
     pub fn promote(&self) -> Result<(), IdentityFilesError> {
         let next = self.dir.join(NEXT);
-        std::fs::rename(&next, self.current_path()).map_err(failed("rename", &next))?;
+        files::rename(&next, &self.current_path()).map_err(failed("rename", &next))?;
         files::sync_dir(&self.dir).map_err(failed("sync", &self.dir))
     }
 
@@ -148,7 +148,7 @@ impl IdentityFiles {
     /// From the filesystem.
     pub fn discard(&self) -> Result<(), IdentityFilesError> {
         let next = self.dir.join(NEXT);
-        match std::fs::remove_file(&next) {
+        match files::remove(&next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &next)(error)),
             _ => Ok(()),
         }

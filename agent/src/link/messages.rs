@@ -53,7 +53,15 @@ pub(super) fn report(report: RunReport) -> v1::AgentMessage {
 
 pub(super) fn decline(attempt: AttemptId, fence: Fence, reason: impl Into<String>) -> v1::AgentMessage {
     let reason = reason.into();
-    wrap(Message::Decline(v1::Decline { attempt: attempt.to_string(), fence: fence.0, reason }))
+    wrap(Message::Decline(v1::Decline { attempt: attempt.to_string(), fence: fence.0, reason, unsupported: false }))
+}
+
+/// The assignment is of a kind that this release does not know.
+pub(super) fn unsupported(attempt: AttemptId, fence: Fence, kind: &str) -> v1::AgentMessage {
+    let kind: String = kind.chars().take(100).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let reason = format!("unsupported: agent {version} does not know tasks of the kind {kind:?}; upgrade it");
+    wrap(Message::Decline(v1::Decline { attempt: attempt.to_string(), fence: fence.0, reason, unsupported: true }))
 }
 
 /// The report on an assignment that could not be read.

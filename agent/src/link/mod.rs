@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::runtime::backoff::{Backoff, CAP};
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
@@ -56,6 +57,8 @@ pub struct LinkParts {
     pub clock: Clock,
     /// Spreads the tries to connect.
     pub mint: Mint,
+    /// Where output is read from the volume.
+    pub blocking: Blocking,
 }
 
 /// The agent's link to its controller.
@@ -63,6 +66,7 @@ pub struct Link {
     engine: Arc<dyn Engine>,
     events: mpsc::UnboundedReceiver<Event>,
     renewer: Renewer,
+    blocking: Blocking,
     identity: Identity,
     /// A new identity that was not proved yet.
     pending: Option<Identity>,
@@ -115,7 +119,8 @@ impl Link {
         let Saved { current, next } = parts.files.load()?;
         let connector = Connector::new(parts.dialer, parts.controller);
         let renewer = Renewer { files: parts.files, connector, clock: parts.clock, mint: parts.mint };
-        Ok(Self { engine: parts.engine, events: parts.events, renewer, identity: current, pending: next, proved: None })
+        let LinkParts { engine, events, blocking, .. } = parts;
+        Ok(Self { engine, events, renewer, blocking, identity: current, pending: next, proved: None })
     }
 
     /// Who the agent is.
@@ -176,6 +181,7 @@ impl Link {
             clock: &self.renewer.clock,
             shutdown,
             renew_now: &renew_now,
+            blocking: self.blocking,
         };
         let renewed = self.renewer.renewed(&self.identity, &mut self.pending, &connection, &renew_now);
         match Box::pin(session.hold(renewed)).await? {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::RunReport;
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
@@ -73,7 +74,7 @@ pub(super) struct Outbox {
 }
 
 /// An outbox and the session's end of it.
-pub(super) fn outbox() -> (Handle, Outbox) {
+pub(super) fn outbox(blocking: Blocking) -> (Handle, Outbox) {
     let (orders, orders_in) = mpsc::unbounded_channel();
     let (released_out, released) = mpsc::unbounded_channel();
     let (idle_out, idle) = watch::channel(true);
@@ -83,7 +84,7 @@ pub(super) fn outbox() -> (Handle, Outbox) {
         idle: idle_out,
         shelf: Shelf::default(),
         lengths: StreamMap::new(),
-        reader: Reader::default(),
+        reader: Reader { blocking, ..Reader::default() },
     };
     (Handle { orders, released, idle }, outbox)
 }
@@ -120,6 +121,7 @@ impl Outbox {
     ) -> Result<(), Status> {
         loop {
             tokio::select! {
+                biased;
                 order = self.orders.recv() => match order {
                     Some(order) => self.follow(order),
                     None => return Ok(()),
@@ -224,6 +226,7 @@ struct Reader {
     paths: HashMap<AttemptId, PathBuf>,
     files: HashMap<AttemptId, Arc<File>>,
     buffer: BytesMut,
+    blocking: Blocking,
 }
 
 impl Reader {
@@ -237,7 +240,7 @@ impl Reader {
             file.read_exact_at(&mut buffer, piece.offset)?;
             Ok::<_, io::Error>((file, buffer))
         };
-        let (file, mut buffer) = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+        let (file, mut buffer) = self.blocking.run(work).await??;
         self.files.insert(piece.attempt, file);
         let data = buffer.split().freeze();
         self.buffer = buffer;

@@ -12,7 +12,9 @@ use std::time::Duration;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{Assignment, RunVerdict};
+use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_proto::v1;
@@ -81,6 +83,8 @@ pub(super) struct Session<'a> {
     pub(super) shutdown: &'a Shutdown,
     /// Told when the controller wants the certificate renewed.
     pub(super) renew_now: &'a Notify,
+    /// Where output is read from the volume.
+    pub(super) blocking: Blocking,
 }
 
 impl Session<'_> {
@@ -93,7 +97,7 @@ impl Session<'_> {
         };
         let _there_is_room = up.try_send(hello);
         let (mut down, welcome) = self.greet(ReceiverStream::new(up_out)).await?;
-        let (handle, outbox) = outbox();
+        let (handle, outbox) = outbox(self.blocking);
         let interval = self.welcomed(&welcome);
         let (beats, mut beat) = mpsc::channel(1);
         let mut talk = Talk::new(self.engine, handle, self.renew_now, self.clock);
@@ -320,14 +324,23 @@ impl<'a> Talk<'a> {
 
     fn assigned(&mut self, wire: v1::Assignment) {
         let (attempt, fence) = (wire.attempt.parse::<AttemptId>(), Fence(wire.fence));
+        let kind = wire.kind.clone();
         match (Assignment::try_from(wire), attempt) {
             (Ok(assignment), _) => self.accept(assignment),
+            (Err(_), Ok(attempt)) if kind.parse::<TaskKind>().is_err() => self.decline_kind(attempt, fence, &kind),
             (Err(malformed), Ok(attempt)) => self.refuse(attempt, fence, &malformed.to_string()),
             (Err(malformed), Err(_)) => {
                 tracing::warn!(%malformed, "an assignment cannot be read, nor whose it is");
                 self.offer_again();
             }
         }
+    }
+
+    /// Declines what a newer agent may know: the task goes back to the queue and waits for one.
+    fn decline_kind(&mut self, attempt: AttemptId, fence: Fence, kind: &str) {
+        tracing::warn!(%attempt, %fence, kind, "an assignment is of a kind that this agent does not know");
+        self.waiting.push_back(messages::unsupported(attempt, fence, kind));
+        self.offer_again();
     }
 
     /// Refuses what cannot be read. A decline would have it come again, and again not be read.

@@ -10,11 +10,8 @@ use cratekube_common::runtime::tls;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::sign::SingleCertAndKey;
-use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
-use rustls_pki_types::UnixTime;
 
-use crate::identity::credentials::unix_time;
 use crate::identity::pinned::PinnedAuthority;
 use crate::identity::{Identity, UnusableIdentity};
 
@@ -57,23 +54,12 @@ pub fn pinned(ca_sha256: &str, clock: &Clock) -> Result<Arc<ClientConfig>, TlsSe
 }
 
 fn builder(clock: &Clock) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsSetupError> {
-    let time = Arc::new(ClockTime(Arc::clone(clock)));
     let versions = &[&rustls::version::TLS13];
-    Ok(ClientConfig::builder_with_details(tls::provider(), time).with_protocol_versions(versions)?)
+    Ok(ClientConfig::builder_with_details(tls::provider(), tls::time(clock)).with_protocol_versions(versions)?)
 }
 
 fn finished(mut config: ClientConfig) -> Arc<ClientConfig> {
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     Arc::new(config)
-}
-
-/// The one source of time, as rustls asks for it.
-#[derive(Debug)]
-struct ClockTime(Clock);
-
-impl TimeProvider for ClockTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(unix_time(&self.0))
-    }
 }

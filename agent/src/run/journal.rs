@@ -17,7 +17,6 @@
 //! them: the spec is not recorded, `cluster.yml` is where it belongs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,13 +25,15 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::generation::SealedFile;
 use cratekube_common::domain::id::{AttemptId, ClusterId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::domain::run::{ExitStatus, RkeBinary, RunReport};
+use cratekube_common::domain::run::{ExitStatus, ReachedLimit, Recovery, RkeBinary, RunReport, TimeLimit};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::files;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
+use super::program::FileMark;
 use crate::volume::VolumeError;
 
 /// What is run: everything that is needed to go on with it after a restart.
@@ -62,6 +63,12 @@ pub struct RunRecord {
     pub wanted_hosts: Vec<String>,
     /// The CA that must still be there afterwards.
     pub ca_before: Option<String>,
+    /// How state is to be brought back.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
+    /// What is to be said of it, whatever comes of it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Which `rke`.
     pub rke: RkeBinary,
     /// What the supervisor does.
@@ -77,6 +84,9 @@ pub struct RunRecord {
 pub struct Command {
     /// Program and arguments; no shell.
     pub argv: Vec<String>,
+    /// The program's file as it was when it was looked at; journals of the first release have none.
+    #[serde(default)]
+    pub program: Option<FileMark>,
     /// Where it runs.
     pub cwd: PathBuf,
     /// Its whole environment.
@@ -87,17 +97,29 @@ pub struct Command {
     pub reserve: PathBuf,
     /// Longest run.
     pub time_limit_ms: u64,
+    /// Longest time without output; journals of the first release have no such limit.
+    #[serde(default = "unlimited")]
+    pub silence_limit_ms: u64,
+    /// Longest time in one phase; the same.
+    #[serde(default = "unlimited")]
+    pub phase_limit_ms: u64,
     /// Time between TERM and KILL.
     pub stop_grace_ms: u64,
     /// Most bytes of output kept.
     pub output_cap: u64,
 }
 
+fn unlimited() -> u64 {
+    u64::MAX
+}
+
 impl Command {
-    /// Longest run.
+    /// The time limits.
     #[must_use]
-    pub fn time_limit(&self) -> Duration {
-        Duration::from_millis(self.time_limit_ms)
+    pub fn limits(&self) -> Limits {
+        let (run, silence, phase) = (self.time_limit_ms, self.silence_limit_ms, self.phase_limit_ms);
+        let [run, silence, phase] = [run, silence, phase].map(Duration::from_millis);
+        Limits { run, silence, phase }
     }
 
     /// Time between TERM and KILL.
@@ -127,6 +149,9 @@ pub struct SupervisorRecord {
     pub rke: Option<ProcessId>,
     /// When `rke` was started.
     pub started_at: Option<Timestamp>,
+    /// The control group that is the run's own, where it has one.
+    #[serde(default)]
+    pub cgroup: Option<String>,
 }
 
 /// How `rke` ended.
@@ -146,9 +171,24 @@ pub struct ExitRecord {
     /// Bytes that were left out of it.
     #[serde(default)]
     pub dropped_bytes: u64,
-    /// True when the time limit ended it.
+    /// True when the end of the output could not be written: what it said is not known.
+    #[serde(default)]
+    pub output_failed: bool,
+    /// True when a time limit ended it.
     #[serde(default)]
     pub timed_out: bool,
+    /// Which one; supervisors of the first release knew one only, and do not name it.
+    #[serde(default)]
+    pub reached: Option<ReachedLimit>,
+}
+
+impl ExitRecord {
+    /// The time limit that ended a run, if one did.
+    #[must_use]
+    pub fn reached_limit(&self, command: &Command) -> Option<ReachedLimit> {
+        let the_only_one = || ReachedLimit { limit: TimeLimit::Run, after_ms: command.time_limit_ms, phase: None };
+        self.reached.clone().or_else(|| self.timed_out.then(the_only_one))
+    }
 }
 
 /// The journal of one run.
@@ -205,11 +245,9 @@ impl Journal {
     /// # Errors
     /// From the filesystem.
     pub fn write_supervisor(&self, record: &SupervisorRecord) -> Result<(), VolumeError> {
-        let (path, aside) = (self.dir.join("supervisor.json"), self.dir.join(".supervisor.json.new"));
-        let written = serde_json::to_vec(record).map_err(io::Error::from).and_then(|content| {
-            io::Write::write_all(&mut files::create_private(&aside)?, &content)?;
-            fs::rename(&aside, &path)
-        });
+        let path = self.dir.join("supervisor.json");
+        let written =
+            serde_json::to_vec(record).map_err(io::Error::from).and_then(|content| files::replace(&path, &content));
         written.map_err(VolumeError::io("write", &path))
     }
 
@@ -273,7 +311,7 @@ impl Journal {
     /// From the filesystem.
     pub fn clear_unsealed(&self) -> Result<(), VolumeError> {
         let path = self.dir.join("unsealed.json");
-        match fs::remove_file(&path) {
+        match files::remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VolumeError::io("remove", &path)(error)),
             _ => Ok(()),
         }

@@ -7,6 +7,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
+
+use cratekube_common::runtime::fault::{self, Step};
+use cratekube_common::runtime::files;
 
 /// Most bytes kept of the end.
 const TAIL: u64 = 1 << 20;
@@ -15,11 +19,13 @@ const TAIL: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct OutputLog {
     file: File,
+    path: PathBuf,
     head_left: u64,
     tail_limit: usize,
     tail: VecDeque<u8>,
     written: u64,
     dropped: u64,
+    stopped: bool,
 }
 
 /// What became of the output.
@@ -29,22 +35,33 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes left out.
     pub dropped: u64,
+    /// True when even the end could not be written.
+    pub failed: bool,
 }
 
 impl OutputLog {
     /// Writes to a file that is empty; keeps at most about `cap` bytes.
     #[must_use]
-    pub fn new(file: File, cap: u64) -> Self {
+    pub fn new(file: File, path: PathBuf, cap: u64) -> Self {
         let tail = TAIL.min(cap / 2);
         let tail_limit = usize::try_from(tail).unwrap_or(usize::MAX);
-        Self { file, head_left: cap - tail, tail_limit, tail: VecDeque::new(), written: 0, dropped: 0 }
+        Self {
+            file,
+            path,
+            head_left: cap - tail,
+            tail_limit,
+            tail: VecDeque::new(),
+            written: 0,
+            dropped: 0,
+            stopped: false,
+        }
     }
 
     /// Takes the next bytes.
     pub fn append(&mut self, mut chunk: &[u8]) {
         while self.head_left > 0 && !chunk.is_empty() {
             let room = usize::try_from(self.head_left).unwrap_or(usize::MAX).min(chunk.len());
-            match self.file.write(&chunk[..room]) {
+            match fault::step(Step::Write(&chunk[..room]), &self.path).and_then(|()| self.file.write(&chunk[..room])) {
                 Ok(0) => self.head_left = 0,
                 Ok(written) => {
                     self.head_left -= written as u64;
@@ -53,7 +70,7 @@ impl OutputLog {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Full or broken: what comes from here on is kept in memory as far as it fits.
-                Err(_) => self.head_left = 0,
+                Err(_) => (self.head_left, self.stopped) = (0, true),
             }
         }
         self.keep(chunk);
@@ -67,6 +84,12 @@ impl OutputLog {
         self.tail.extend(&chunk[excess - from_ring..]);
     }
 
+    /// True when the file could not be written to before its bound was reached: the end needs space.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Writes the tail.
     pub fn finish(&mut self) -> Kept {
         let mark = if self.dropped > 0 {
@@ -74,18 +97,19 @@ impl OutputLog {
         } else {
             Vec::new()
         };
-        let (front, back) = self.tail.as_slices();
+        let (mut failed, (front, back)) = (false, self.tail.as_slices());
         for part in [&mark, front, back] {
-            match self.file.write_all(part) {
+            match fault::write_all(&self.file, &self.path, part) {
                 Ok(()) => self.written += part.len() as u64,
                 Err(_) => {
                     self.dropped += self.tail.len() as u64;
+                    failed = true;
                     break;
                 }
             }
         }
         self.tail = VecDeque::new();
-        Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped }
+        Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped, failed }
     }
 
     /// Makes what was written durable.
@@ -93,7 +117,7 @@ impl OutputLog {
     /// # Errors
     /// From the filesystem.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        files::sync(&self.file, &self.path)
     }
 }
 
@@ -105,7 +129,7 @@ mod tests {
     fn write(cap: u64, chunks: &[Vec<u8>]) -> (Vec<u8>, Kept) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("output.log");
-        let mut log = OutputLog::new(File::create(&path).unwrap(), cap);
+        let mut log = OutputLog::new(File::create(&path).unwrap(), path.clone(), cap);
         for chunk in chunks {
             log.append(chunk);
         }
@@ -127,7 +151,7 @@ mod tests {
     #[test]
     fn hostile_row_57_a_full_disk_never_stops_the_reader() {
         let Ok(full) = File::options().write(true).open("/dev/full") else { return };
-        let mut log = OutputLog::new(full, 1 << 30);
+        let mut log = OutputLog::new(full, "/dev/full".into(), 1 << 30);
         for _ in 0..100 {
             log.append(&[b'x'; 65_536]);
         }

@@ -15,6 +15,7 @@ use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::evidence::Evidence;
 use cratekube_common::rke::lines::LineReader;
 use cratekube_common::rke::phases::PhaseTracker;
+use cratekube_common::runtime::blocking::Blocking;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,7 @@ const SLOW: Duration = Duration::from_millis(200);
 pub struct Follower {
     reading: Reading,
     length: watch::Sender<OutputLength>,
+    blocking: Blocking,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ pub struct Followed {
 impl Follower {
     /// Follows a file that may not be there yet.
     #[must_use]
-    pub fn new(path: PathBuf, kind: TaskKind, length: watch::Sender<OutputLength>) -> Self {
+    pub fn new(path: PathBuf, kind: TaskKind, length: watch::Sender<OutputLength>, blocking: Blocking) -> Self {
         let reading = Reading {
             path,
             file: None,
@@ -71,7 +73,7 @@ impl Follower {
             evidence: Evidence::new(kind),
             progress: None,
         };
-        Self { reading, length }
+        Self { reading, length, blocking }
     }
 
     /// Follows to the end: until nothing is left to read after `ended`.
@@ -88,7 +90,7 @@ impl Follower {
             // Asked before reading: what was written before the end is then certainly seen.
             let last = ended.is_cancelled();
             let before = self.reading.offset;
-            self.reading = slice(self.reading).await?;
+            self.reading = slice(self.reading, self.blocking).await?;
             let bytes = self.reading.length;
             self.length.send_if_modified(|l| std::mem::replace(&mut l.bytes, bytes) != bytes);
             if let Some(progress) = self.reading.progress.take() {
@@ -116,9 +118,8 @@ impl Follower {
     }
 }
 
-async fn slice(mut reading: Reading) -> io::Result<Reading> {
-    let read = tokio::task::spawn_blocking(move || reading.slice().map(|()| reading));
-    read.await.map_err(io::Error::other)?
+async fn slice(mut reading: Reading, blocking: Blocking) -> io::Result<Reading> {
+    blocking.run(move || reading.slice().map(|()| reading)).await?
 }
 
 impl Reading {
@@ -182,7 +183,10 @@ mod tests {
         let ended = CancellationToken::new();
         ended.cancel();
         let mut seen = Vec::new();
-        let followed = Follower::new(path, TaskKind::Provision, length).follow(ended, |p| seen.push(p)).await.unwrap();
+        let followed = Follower::new(path, TaskKind::Provision, length, Blocking::Threads)
+            .follow(ended, |p| seen.push(p))
+            .await
+            .unwrap();
         let length = *watch.borrow();
         (followed, length, seen)
     }
@@ -211,7 +215,7 @@ mod tests {
         let path = dir.path().join("output.log");
         let (sender, mut watch) = watch::channel(OutputLength::default());
         let ended = CancellationToken::new();
-        let follower = Follower::new(path.clone(), TaskKind::Provision, sender);
+        let follower = Follower::new(path.clone(), TaskKind::Provision, sender, Blocking::Threads);
         let following = tokio::spawn(follower.follow(ended.clone(), |_| {}));
         let mut file = File::create(&path).unwrap();
         let mut expected = 0;

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use cratekube_common::runtime::fault;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -40,9 +42,7 @@ pub fn boot_id() -> io::Result<String> {
 /// From `/proc`.
 pub fn identify(pid: i32) -> io::Result<ProcessId> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the name in parentheses, and may have anything in it.
-    let rest = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-    let mut fields = rest.split(' ');
+    let mut fields = stat_fields(&stat);
     let state = fields.next().unwrap_or_default();
     let start_time = fields.nth(18).and_then(|field| field.parse().ok());
     match start_time {
@@ -52,10 +52,28 @@ pub fn identify(pid: i32) -> io::Result<ProcessId> {
     }
 }
 
+/// The number of a process' parent; none when there is no such process.
+pub(super) fn parent(pid: i32) -> Option<i32> {
+    stat_fields(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?).nth(1)?.parse().ok()
+}
+
+/// What follows the name, which is in parentheses and may have anything in it.
+fn stat_fields(stat: &str) -> std::str::Split<'_, char> {
+    stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default().split(' ')
+}
+
 /// Whether this very process lives. Its boot must be checked by the caller.
 #[must_use]
 pub fn lives(process: ProcessId) -> bool {
     identify(process.pid).is_ok_and(|found| found == process)
+}
+
+/// The first executable of a name on our own `PATH`, or else on that of our processes.
+#[must_use]
+pub fn program_on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    let mut candidates = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+    candidates.find(|candidate| fs::metadata(candidate).is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0))
 }
 
 /// Signals the group of a process, if that very process still leads it.
@@ -110,18 +128,14 @@ impl Awaited {
 pub fn start_supervisor(exe: Option<&Path>, run_dir: &Path, lock: &File) -> io::Result<Child> {
     // Resolved by the kernel in the child: our own executable, also when its file was replaced.
     let exe = exe.map_or_else(|| PathBuf::from("/proc/self/exe"), Path::to_owned);
-    let nowhere = || Stdio::null();
-    Command::new(exe)
-        .arg0("cratekube-agent")
-        .arg("supervise")
-        .arg(run_dir)
-        .current_dir("/")
-        .env_clear()
-        .env("PATH", PATH)
-        .stdin(Stdio::from(lock.try_clone()?))
-        .stdout(nowhere())
-        .stderr(nowhere())
-        .spawn()
+    let mut command = Command::new(exe);
+    command.arg0("cratekube-agent").arg("supervise").arg(run_dir).env_clear();
+    detached(&mut command, lock)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+/// Has nothing of ours but the cluster's lock.
+pub(super) fn detached<'a>(command: &'a mut Command, lock: &File) -> io::Result<&'a mut Command> {
+    Ok(command.current_dir("/").env("PATH", PATH).envs(fault::handed_on()).stdin(Stdio::from(lock.try_clone()?)))
 }
 
 /// The whole environment of `rke`.

@@ -2,38 +2,34 @@
 //!
 //! It runs in a session of its own, holds the cluster's lock (its standard input is the lock, and so is
 //! `rke`'s: an empty file), copies `rke`'s output to `output.log` and writes `exit.json`. It keeps the
-//! time limit, so that the limit holds while no agent runs. Ending a run on request is the agent's
-//! business; it signals `rke`'s process group, not this process.
+//! time limits, so that they hold while no agent runs, and ends whatever `rke` leaves behind ([`watch`]).
+//! Ending a run on request is the agent's business; it signals `rke`'s process group, not this process.
 //!
 //! Latency counts here: nothing is made durable before `rke` starts, and there is no runtime.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, PipeReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
-use std::time::Duration;
 
-use cratekube_common::domain::run::ExitStatus;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::{self, Clock};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use cratekube_common::runtime::fault::{self, Step};
 use rustix::fs::{FlockOperation, Mode, flock};
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process_group, pidfd_open, setrlimit, setsid, umask,
-};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, setrlimit, setsid, umask};
 
 use super::journal::{Command, ExitRecord, Journal, RunRecord, SupervisorRecord};
 use super::log::OutputLog;
-use super::process;
+use super::program::Program;
+use super::watch::Watch;
+use super::{process, scope, strays};
 use crate::volume::{VolumeError, reserve};
 
-/// One read of the pipe; as much as the pipe holds.
-const BUFFER: usize = 256 * 1024;
-/// How long output is waited for that someone else may still write after `rke` has ended.
-const LINGER: Duration = Duration::from_secs(2);
+/// How a supervisor ends that could not write to the volume: nothing else tells it to who comes after it.
+pub(crate) const VOLUME_FAILED: u8 = 74;
 
 /// Why there was nothing to supervise.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +42,19 @@ enum SuperviseError {
     Over(PathBuf),
     #[error("the cluster's lock is held by another run")]
     Locked,
+    #[error("cannot open output.log: {0}")]
+    Output(io::Error),
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
+}
+
+impl SuperviseError {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Journal(_) | Self::Output(_) => ExitCode::from(VOLUME_FAILED),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Does what `supervise <run-dir>` on the command line says.
@@ -67,18 +74,24 @@ pub fn supervise(run_dir: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // There may be no one to read it; the journal says what matters.
-            let _nobody_reads = io::Write::write_fmt(&mut io::stderr(), format_args!("supervise: {error}\n"));
-            ExitCode::FAILURE
+            let _nobody_reads = writeln!(io::stderr(), "supervise: {error}");
+            error.code()
         }
     }
 }
 
 struct Supervision {
     journal: Journal,
-    command: Command,
-    boot_id: String,
+    run: RunRecord,
     lock: File,
     clock: Clock,
+}
+
+/// `rke`, its output, and its file: the interpreter of a script opens that by our descriptor.
+struct Started {
+    child: Child,
+    pipe: PipeReader,
+    program: Program,
 }
 
 impl Supervision {
@@ -88,64 +101,98 @@ impl Supervision {
         umask(Mode::from_raw_mode(0o077));
         let no_cores = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
         no_cores.map_err(|e| SuperviseError::Io("forbid core dumps", e.into()))?;
+        strays::adopt_orphans().map_err(|e| SuperviseError::Io("adopt orphans", e))?;
         let journal = Journal::at(run_dir.to_owned());
-        let record: RunRecord = journal.run()?.ok_or_else(|| SuperviseError::NoRun(run_dir.to_owned()))?;
+        let run: RunRecord = journal.run()?.ok_or_else(|| SuperviseError::NoRun(run_dir.to_owned()))?;
         if journal.exit()?.is_some() {
             return Err(SuperviseError::Over(run_dir.to_owned()));
         }
-        let lock = hold(&record.command.lock)?;
-        Ok(Self { journal, command: record.command, boot_id: record.boot_id, lock, clock: clock::system() })
+        let lock = hold(&run.command.lock)?;
+        Ok(Self { journal, run, lock, clock: clock::system() })
     }
 
     fn run(self) -> Result<(), SuperviseError> {
         let mut record = SupervisorRecord {
             supervisor: process::identify(process::own_pid()).map_err(|e| SuperviseError::Io("read /proc", e))?,
-            boot_id: self.boot_id.clone(),
+            boot_id: self.run.boot_id.clone(),
             rke: None,
             started_at: None,
+            cgroup: scope::own_cgroup(self.run.attempt),
         };
-        self.journal.write_supervisor(&record)?;
-        let output = OpenOptions::new().append(true).create(true).mode(0o600).open(self.journal.output());
-        let output = output.map_err(|e| SuperviseError::Io("open output.log", e))?;
-        let log = OutputLog::new(output, self.command.output_cap);
+        self.with_reserve(|journal| journal.write_supervisor(&record))?;
+        // Whoever asked for a scope waits for this word; nobody else reads it.
+        let _nobody_waits = io::stdout().write_all(scope::READY);
+        let output = open_output(&self.journal.output()).map_err(SuperviseError::Output)?;
+        let log = OutputLog::new(output, self.journal.output(), self.command().output_cap);
         let started_at = self.clock.now();
-        let (child, pipe) = match self.start() {
+        let Started { child, pipe, program } = match self.start() {
             Ok(started) => started,
             Err(error) => return self.write_exit(&not_started(&error, self.clock.now())),
         };
+        fault::point("supervise.started");
         record.rke = process::identify(child.id().cast_signed()).ok();
         record.started_at = Some(started_at);
         // Without it the agent could not end the run: better to have no journal than no supervision.
         let _best_effort = self.journal.write_supervisor(&record);
-        let exit = Watch::new(&self, child, pipe, log)?.until_end(started_at)?;
-        self.write_exit(&exit)
+        let told = (&self.clock, self.command(), self.run.kind);
+        let exit = Watch::new(told, child, pipe, log).and_then(|watch| watch.until_end(started_at));
+        drop(program);
+        self.write_exit(&exit.map_err(|e| SuperviseError::Io("watch rke", e))?)
     }
 
-    fn start(&self) -> io::Result<(Child, PipeReader)> {
+    fn command(&self) -> &Command {
+        &self.run.command
+    }
+
+    /// Starts the very file that was looked at, whatever is at its path by now.
+    fn start(&self) -> io::Result<Started> {
+        let command = self.command();
+        let (path, arguments) = command.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let program = Program::open(Path::new(path))?;
+        self.must_be_pinned(&program)?;
         let (reader, writer) = io::pipe()?;
         let _smaller_is_fine = rustix::pipe::fcntl_setpipe_size(&reader, 1 << 20);
-        let (program, arguments) = self.command.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let child = std::process::Command::new(program)
+        let mut child = std::process::Command::new(program.executable())
+            .arg0(path)
             .args(arguments)
-            .current_dir(&self.command.cwd)
+            .current_dir(&command.cwd)
             .env_clear()
-            .envs(&self.command.env)
+            .envs(&command.env)
             .stdin(Stdio::from(self.lock.try_clone()?))
             .stdout(Stdio::from(writer.try_clone()?))
             .stderr(Stdio::from(writer))
             .process_group(0)
             .spawn()?;
-        Ok((child, reader))
+        // What executes cannot be written to any more; what was written before shows now.
+        if let Err(error) = self.must_be_pinned(&program) {
+            let _gone = kill_process_group(Pid::from_child(&child), Signal::KILL);
+            child.wait()?;
+            return Err(error);
+        }
+        Ok(Started { child, pipe: reader, program })
     }
 
-    /// The exit is what everything depends on: when there is no space for it, there is a reserve.
-    fn write_exit(&self, exit: &ExitRecord) -> Result<(), SuperviseError> {
-        if self.journal.write_exit(exit).is_ok() {
-            return Ok(());
-        }
-        reserve::give_up(&self.command.reserve);
-        Ok(self.journal.write_exit(exit)?)
+    fn must_be_pinned(&self, program: &Program) -> io::Result<()> {
+        let pinned = self.command().program.as_ref();
+        pinned.map_or(Ok(()), |mark| program.must_be(mark, &self.run.rke.sha256))
     }
+
+    fn write_exit(&self, exit: &ExitRecord) -> Result<(), SuperviseError> {
+        self.with_reserve(|journal| journal.write_exit(exit))
+    }
+
+    /// Writes what everything depends on: when there is no space for it, there is a reserve.
+    fn with_reserve(&self, write: impl Fn(&Journal) -> Result<(), VolumeError>) -> Result<(), SuperviseError> {
+        match write(&self.journal) {
+            Err(error) if error.is_full() && reserve::give_up(&self.command().reserve) => Ok(write(&self.journal)?),
+            written => Ok(written?),
+        }
+    }
+}
+
+fn open_output(path: &Path) -> io::Result<File> {
+    fault::step(Step::Create, path)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Takes over the lock that came as standard input; takes it anew when it did not.
@@ -176,133 +223,8 @@ fn not_started(error: &io::Error, ended_at: Timestamp) -> ExitRecord {
         ended_at,
         output_bytes: 0,
         dropped_bytes: 0,
+        output_failed: false,
         timed_out: false,
-    }
-}
-
-/// What is next on the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    /// TERM to the group.
-    Terminate,
-    /// KILL to the group.
-    Kill,
-    /// Nothing more: it was killed.
-    Nothing,
-}
-
-/// Watches `rke` and its output.
-struct Watch<'a> {
-    supervision: &'a Supervision,
-    child: Child,
-    group: Pid,
-    pidfd: OwnedFd,
-    pipe: Option<PipeReader>,
-    log: OutputLog,
-    buffer: Vec<u8>,
-    due: (Due, Duration),
-}
-
-impl<'a> Watch<'a> {
-    fn new(
-        supervision: &'a Supervision,
-        child: Child,
-        pipe: PipeReader,
-        log: OutputLog,
-    ) -> Result<Self, SuperviseError> {
-        let group = Pid::from_child(&child);
-        let pidfd = pidfd_open(group, PidfdFlags::empty()).map_err(|e| SuperviseError::Io("watch rke", e.into()))?;
-        let deadline = supervision.clock.monotonic().saturating_add(supervision.command.time_limit());
-        let due = (Due::Terminate, deadline);
-        Ok(Self { supervision, child, group, pidfd, pipe: Some(pipe), log, buffer: vec![0; BUFFER], due })
-    }
-
-    fn until_end(mut self, started_at: Timestamp) -> Result<ExitRecord, SuperviseError> {
-        while !self.wait(None)? {
-            self.keep_time();
-        }
-        // `rke` is dead but not reaped: its number, and so its group's, cannot belong to anyone else.
-        let _nobody_left = kill_process_group(self.group, Signal::KILL);
-        let status = self.child.wait().map_err(|e| SuperviseError::Io("wait for rke", e))?;
-        let ended_at = self.supervision.clock.now();
-        self.drain()?;
-        let kept = self.log.finish();
-        let _as_far_as_possible = self.log.sync();
-        Ok(ExitRecord {
-            exit: Some(
-                status.code().map_or_else(|| ExitStatus::Signal(status.signal().unwrap_or(0)), ExitStatus::Code),
-            ),
-            start_error: None,
-            started_at: Some(started_at),
-            ended_at,
-            output_bytes: kept.bytes,
-            dropped_bytes: kept.dropped,
-            timed_out: self.due.0 != Due::Terminate,
-        })
-    }
-
-    /// Waits for output, for the end of `rke` (true) or for what is next on the clock.
-    fn wait(&mut self, limit: Option<Duration>) -> Result<bool, SuperviseError> {
-        let now = self.supervision.clock.monotonic();
-        let timeout = limit.or_else(|| (self.due.0 != Due::Nothing).then(|| self.due.1.saturating_sub(now)));
-        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
-        let mut fds = Vec::with_capacity(2);
-        fds.push(PollFd::new(&self.pidfd, PollFlags::IN));
-        fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(SuperviseError::Io("poll", errno.into())),
-        }
-        let (ended, readable) = (!fds[0].revents().is_empty(), fds.get(1).is_some_and(|fd| !fd.revents().is_empty()));
-        if readable {
-            self.read();
-        }
-        Ok(ended)
-    }
-
-    fn read(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        match pipe.read(&mut self.buffer) {
-            Ok(0) => self.pipe = None,
-            Ok(read) => self.log.append(&self.buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => self.pipe = None,
-        }
-    }
-
-    fn keep_time(&mut self) {
-        let now = self.supervision.clock.monotonic();
-        if now < self.due.1 {
-            return;
-        }
-        match self.due.0 {
-            Due::Terminate => {
-                let _gone = kill_process_group(self.group, Signal::TERM);
-                self.due = (Due::Kill, now.saturating_add(self.supervision.command.stop_grace()));
-            }
-            Due::Kill => {
-                let _gone = kill_process_group(self.group, Signal::KILL);
-                self.due = (Due::Nothing, Duration::MAX);
-            }
-            Due::Nothing => {}
-        }
-    }
-
-    /// Reads what is left in the pipe. Who left the group may keep the pipe open for ever.
-    fn drain(&mut self) -> Result<(), SuperviseError> {
-        let until = self.supervision.clock.monotonic().saturating_add(LINGER);
-        while let Some(pipe) = &self.pipe {
-            let left = until.saturating_sub(self.supervision.clock.monotonic());
-            let Ok(timeout) = Timespec::try_from(left) else { return Ok(()) };
-            let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Ok(()),
-                Ok(_) if left.is_zero() => return Ok(()),
-                Ok(_) => self.read(),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(SuperviseError::Io("poll", errno.into())),
-            }
-        }
-        Ok(())
+        reached: None,
     }
 }

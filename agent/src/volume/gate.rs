@@ -5,6 +5,12 @@
 //! the one that was sealed, is whole, and carries the CA on record. Each difference has a name and a
 //! remedy.
 //!
+//! What our own last run left torn is put back from the newest good generation, where that is exactly
+//! what the controller knows; never where somebody else changed the files.
+//!
+//! Bringing state back on request ([`recover`]) passes a gate of its own: it accepts whatever is in
+//! `working/`, and refuses another CA and a volume that went back in time all the same.
+//!
 //! Two decisions:
 //! - A cluster that never had a good generation has nothing on record that could be lost. What a failed
 //!   first run left, if it is torn, is put aside into the new run's directory and `rke` starts afresh.
@@ -17,7 +23,7 @@ use cratekube_common::domain::generation::{KnownState, Manifest, SealedFile};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::state::{StateFacts, StateFault};
 
-use super::generations::{CLUSTER_YML, STATE, difference};
+use super::generations::{CLUSTER_YML, KUBECONFIG, STATE, difference};
 
 /// What the gate looks at.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +36,7 @@ pub struct Facts<'a> {
     pub ca_on_record: Option<&'a str>,
     /// The newest generation.
     pub newest: Option<&'a Manifest>,
-    /// The newest generation that is good.
+    /// The newest generation that is good and still what was sealed, by its checksums.
     pub newest_good: Option<&'a Manifest>,
     /// The generation that the controller knows as the newest, if it is still kept.
     pub at_known: Option<&'a Manifest>,
@@ -49,6 +55,17 @@ pub enum Ground {
     Working,
     /// `working/`, after what a failed first run left in it was put aside.
     Fresh,
+    /// `working/`, after the files of this generation were put back into it.
+    PutBack(u64),
+}
+
+/// Where state is brought back from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From a generation.
+    Generation(u64),
+    /// From the cluster itself.
+    Cluster,
 }
 
 /// The gate is open.
@@ -68,6 +85,40 @@ pub fn decide(facts: &Facts<'_>) -> Result<Pass, Box<Failure>> {
     let ca_before = facts.ca_on_record.or_else(|| facts.known?.ca_sha256.as_deref()).map(str::to_owned);
     let ground = examine(facts)?;
     Ok(Pass { ground, ca_before })
+}
+
+/// Decides where state is brought back from. `named` is the generation that was asked for, or why it
+/// cannot be used.
+///
+/// # Errors
+/// As [`decide`].
+pub fn recover(facts: &Facts<'_>, named: Option<Result<&Manifest, String>>) -> Result<(Source, Pass), Box<Failure>> {
+    if facts.removed {
+        return Err(refuse("this cluster was removed".into(), "Create a new cluster; its name is free again.".into()));
+    }
+    let ca = facts.ca_on_record.or_else(|| facts.known?.ca_sha256.as_deref());
+    let pass = Pass { ground: Ground::Working, ca_before: ca.map(str::to_owned) };
+    same_ca(facts)?;
+    let Some(named) = named else {
+        check_known(facts)?;
+        let good = facts.newest_good.filter(|good| ca.is_none() || good.ca_sha256.as_deref() == ca);
+        return match (good, ca) {
+            (Some(good), _) => Ok((Source::Generation(good.number), pass)),
+            (None, Some(_)) => Ok((Source::Cluster, pass)),
+            (None, None) => Err(refuse(
+                "no good generation is kept and no CA is on record: whatever the cluster gave back could not be believed".into(),
+                "If a snapshot of the state volume has the state, attach it; otherwise remove the cluster.".into(),
+            )),
+        };
+    };
+    let other = "Name a generation that is good (see the cluster's generations), or none, to have the newest one.";
+    let manifest =
+        named.map_err(|why| refuse(format!("the generation that was named cannot be used: {why}"), other.into()))?;
+    if !manifest.good || (ca.is_some() && manifest.ca_sha256.as_deref() != ca) {
+        let why = manifest.fault.as_deref().unwrap_or("it carries another CA than the one on record");
+        return Err(refuse(format!("generation {} cannot be used: {why}", manifest.number), other.into()));
+    }
+    Ok((Source::Generation(manifest.number), pass))
 }
 
 fn examine(facts: &Facts<'_>) -> Result<Ground, Box<Failure>> {
@@ -92,7 +143,7 @@ fn check_known(facts: &Facts<'_>) -> Result<(), Box<Failure>> {
                 "state_regressed: the volume's newest generation is {newest}, but generation {} was reported",
                 known.generation
             ),
-            "This is an older copy of the volume (a restored snapshot, a clone). Attach the right one; if it is lost, bring the state back with `rke util get-state-file`.".into(),
+            "This is an older copy of the volume (a restored snapshot, a clone). Attach the right one; if it is lost, bring the state back with `recover-state`, naming the generation to go back to.".into(),
         ));
     }
     let sealed = facts.at_known.and_then(|m| m.files.iter().find(|f| f.name == STATE)).map(|f| f.sha256.as_str());
@@ -109,7 +160,11 @@ fn check_known(facts: &Facts<'_>) -> Result<(), Box<Failure>> {
                 .into(),
         ));
     }
-    match (facts.ca_on_record, known.ca_sha256.as_deref()) {
+    same_ca(facts)
+}
+
+fn same_ca(facts: &Facts<'_>) -> Result<(), Box<Failure>> {
+    match (facts.ca_on_record, facts.known.and_then(|known| known.ca_sha256.as_deref())) {
         (Some(here), Some(there)) if here != there => Err(refuse(
             format!("the volume's record has the CA {here}, the controller's {there}"),
             "Find out which is the cluster's: compare with the certificate its API server shows. Do not run anything before.".into(),
@@ -148,11 +203,14 @@ fn go_on(facts: &Facts<'_>, newest: &Manifest, good: Option<&Manifest>) -> Resul
     // An operator may have put the newest good generation back after a run that tore the state.
     let restored = good.filter(|good| good.number != newest.number);
     let is_restored = restored.is_some_and(|g| difference(&g.files, facts.working, &[CLUSTER_YML]).is_none());
-    if !is_restored {
+    if !is_restored && !restored.is_some_and(|good| half_put_back(newest, good, facts.working)) {
         no_drift(facts, newest)?;
     }
     let state = match facts.state {
         Some(Ok(state)) => state,
+        _ if !newest.good && restored.is_some_and(|good| is_known(facts, good)) => {
+            return Ok(restored.map_or(Ground::Working, |good| Ground::PutBack(good.number)));
+        }
         Some(Err(fault)) => return Err(refuse(format!("torn state: {fault}"), restore(good))),
         None => return Err(refuse("the state file is missing".into(), restore(good))),
     };
@@ -164,6 +222,23 @@ fn go_on(facts: &Facts<'_>, newest: &Manifest, good: Option<&Manifest>) -> Resul
         )),
         None => Ok(Ground::Working),
     }
+}
+
+/// Whether each file is one of the last run or of the good generation: putting it back was interrupted.
+fn half_put_back(newest: &Manifest, good: &Manifest, working: &[SealedFile]) -> bool {
+    let of = |files: &[SealedFile], name: &str| files.iter().find(|file| file.name == name).cloned();
+    [STATE, KUBECONFIG].iter().all(|name| {
+        let found = of(working, name);
+        found == of(&newest.files, name) || found == of(&good.files, name)
+    })
+}
+
+/// Whether a generation is the state that the controller knows, with the CA on record.
+fn is_known(facts: &Facts<'_>, good: &Manifest) -> bool {
+    let Some(known) = facts.known else { return false };
+    let state = good.files.iter().find(|file| file.name == STATE).map(|file| file.sha256.as_str());
+    let ca = facts.ca_on_record.or(known.ca_sha256.as_deref());
+    state.is_some() && state == known.state_sha256.as_deref() && ca.is_some() && good.ca_sha256.as_deref() == ca
 }
 
 fn no_drift(facts: &Facts<'_>, newest: &Manifest) -> Result<(), Box<Failure>> {
@@ -179,10 +254,11 @@ fn no_drift(facts: &Facts<'_>, newest: &Manifest) -> Result<(), Box<Failure>> {
 fn restore(good: Option<&Manifest>) -> String {
     match good {
         Some(good) => format!(
-            "Find out who changed the files. Then put the newest good generation back: copy generations/{:06}/ (without its manifest) over working/ in the cluster's directory on the state volume, and retry.",
+            "Find out who changed the files. Then bring the newest good generation back with `recover-state` (it is generations/{:06}/ in the cluster's directory on the state volume), and retry.",
             good.number
         ),
-        None => "No good generation is kept. Bring the state back with `rke util get-state-file` on a host that has the cluster's files.".into(),
+        None => "No good generation is kept. Bring the state back with `recover-state`, which asks the cluster itself."
+            .into(),
     }
 }
 
@@ -308,6 +384,79 @@ mod tests {
             ..nothing()
         };
         assert_eq!(decide(&restored).unwrap().ground, Ground::Working);
+    }
+
+    #[test]
+    fn hostile_row_58_what_our_own_run_tore_is_put_back_when_it_is_exactly_what_is_known() {
+        let (good, torn, fault) = (manifest(3, "s", true), manifest(4, "t", false), StateFault::Empty);
+        let working = [file(STATE, "t")];
+        let known = KnownState { generation: 3, state_sha256: Some("s".into()), ca_sha256: Some("ca".into()) };
+        let base = Facts {
+            known: Some(&known),
+            ca_on_record: Some("ca"),
+            newest: Some(&torn),
+            newest_good: Some(&good),
+            at_known: Some(&good),
+            working: &working,
+            state: Some(Err(&fault)),
+            ..nothing()
+        };
+        assert_eq!(decide(&base).unwrap().ground, Ground::PutBack(3));
+        assert_eq!(decide(&Facts { kind: TaskKind::Remove, ..base }).unwrap().ground, Ground::PutBack(3));
+        assert!(message(&Facts { known: None, at_known: None, ..base }).starts_with("torn state"), "not known");
+        let elsewhere = KnownState { state_sha256: Some("z".into()), ..known.clone() };
+        assert!(decide(&Facts { known: Some(&elsewhere), at_known: None, ..base }).is_err(), "other than known");
+        let drifted = [file(STATE, "u")];
+        assert!(message(&Facts { working: &drifted, ..base }).starts_with("drift"), "somebody else changed it");
+        assert!(decide(&Facts { newest_good: None, ..base }).is_err(), "nothing verifies");
+        // The state is back, the kubeconfig not yet: it was interrupted, and goes on.
+        let torn = Manifest { files: vec![file(STATE, "t"), file(KUBECONFIG, "k")], ..torn.clone() };
+        let half = [file(STATE, "t")];
+        assert_eq!(decide(&Facts { newest: Some(&torn), working: &half, ..base }).unwrap().ground, Ground::PutBack(3));
+        let sound = state("mallory");
+        assert!(message(&Facts { state: Some(Ok(&sound)), ..base }).contains("mallory"), "another CA is no tear");
+    }
+
+    #[test]
+    fn hostile_row_58_recovery_takes_the_newest_good_generation_or_asks_the_cluster() {
+        let (good, torn) = (manifest(3, "s", true), manifest(4, "t", false));
+        let working = [file(STATE, "whatever")];
+        let base = Facts {
+            ca_on_record: Some("ca"),
+            newest: Some(&torn),
+            newest_good: Some(&good),
+            working: &working,
+            ..nothing()
+        };
+        let source = |facts: &Facts<'_>| recover(facts, None).map(|(source, _)| source);
+        assert_eq!(source(&base).unwrap(), Source::Generation(3));
+        assert_eq!(source(&Facts { newest_good: None, ..base }).unwrap(), Source::Cluster);
+        assert!(source(&Facts { newest_good: None, ca_on_record: None, ..base }).is_err());
+        assert!(source(&Facts { removed: true, ..base }).is_err());
+        let named =
+            |facts: &Facts<'_>, manifest: Result<&Manifest, String>| recover(facts, Some(manifest)).map(|(s, _)| s);
+        assert_eq!(named(&base, Ok(&good)).unwrap(), Source::Generation(3));
+        assert!(named(&base, Ok(&torn)).unwrap_err().message.contains("torn"));
+        assert!(named(&base, Err("it is gone".into())).unwrap_err().message.contains("gone"));
+        let foreign = Manifest { ca_sha256: Some("mallory".into()), ..good.clone() };
+        assert!(named(&base, Ok(&foreign)).unwrap_err().message.contains("another CA"), "row 60 holds here too");
+    }
+
+    #[test]
+    fn hostile_row_59_a_regressed_volume_is_recovered_from_only_by_naming_a_generation() {
+        let good = manifest(3, "s", true);
+        let known = KnownState { generation: 9, state_sha256: None, ca_sha256: Some("ca".into()) };
+        let base = Facts {
+            known: Some(&known),
+            ca_on_record: Some("ca"),
+            newest: Some(&good),
+            newest_good: Some(&good),
+            ..nothing()
+        };
+        assert!(recover(&base, None).unwrap_err().message.starts_with("state_regressed"));
+        assert_eq!(recover(&base, Some(Ok(&good))).unwrap().0, Source::Generation(3));
+        let other = KnownState { ca_sha256: Some("third".into()), ..known.clone() };
+        assert!(recover(&Facts { known: Some(&other), ..base }, Some(Ok(&good))).is_err(), "never another CA");
     }
 
     #[test]

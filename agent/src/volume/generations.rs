@@ -2,11 +2,13 @@
 //!
 //! Sealing copies the files aside, hashing what is copied, makes every file, the manifest and the
 //! directory durable, and only then gives it its number by a rename. So a generation is there whole
-//! or not at all, and one is never changed. What was left aside by a crash is thrown away.
+//! or not at all, and one is never changed. What was left aside by a crash is thrown away. `rke` makes
+//! nothing durable: sealing does that for the files that it copies, so that `working/` is what was
+//! sealed also after a power loss.
 //!
 //! Sealing is idempotent per attempt: a seal that is repeated after a crash finds its generation.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ use cratekube_common::domain::generation::{Manifest, SealedFile};
 use cratekube_common::domain::id::{AttemptId, ClusterId, OperationId};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::rke::state;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::{fault, files};
 
 use super::VolumeError;
 use super::digest;
@@ -45,6 +47,8 @@ pub struct Seal<'a> {
     pub fence: Fence,
     /// The CA that the state must carry; none while none is on record.
     pub ca_on_record: Option<&'a str>,
+    /// The generation gets a number above this one, also where the volume does not have that one.
+    pub above: u64,
     /// The time.
     pub at: Timestamp,
 }
@@ -134,36 +138,72 @@ impl Generations {
         Ok(difference(&manifest.files, &found, &[]))
     }
 
+    /// The newest generation that `rke` can be run on, and that is still what was sealed.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub fn newest_verified(&self) -> Result<Option<Manifest>, VolumeError> {
+        for number in self.numbers()?.into_iter().rev() {
+            let manifest = self.expect(number)?;
+            if !manifest.good {
+                continue;
+            }
+            match self.verify(number)? {
+                None => return Ok(Some(manifest)),
+                Some(fault) => tracing::error!(path = %self.path(number).display(), fault, "a generation is damaged"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files of a generation but its description, each compared with its checksum.
+    ///
+    /// # Errors
+    /// When what is read is not what was sealed, and from the filesystem.
+    pub fn content(&self, number: u64) -> Result<Vec<(String, Vec<u8>)>, VolumeError> {
+        let (manifest, path) = (self.expect(number)?, self.path(number));
+        let damaged = |fault: String| VolumeError::Damaged { path: path.clone(), fault };
+        let mut content = Vec::new();
+        for file in manifest.files.iter().filter(|file| file.name != CLUSTER_YML) {
+            let bytes = files::read_optional(&path.join(&file.name)).map_err(VolumeError::io("read", &path))?;
+            let bytes = bytes.ok_or_else(|| damaged(format!("{} is missing", file.name)))?;
+            let (_, sha256) = digest::copy(bytes.as_slice(), |_| Ok(())).map_err(VolumeError::io("read", &path))?;
+            if sha256 != file.sha256 {
+                return Err(damaged(format!("{} is not what was sealed", file.name)));
+            }
+            content.push((file.name.clone(), bytes));
+        }
+        Ok(content)
+    }
+
     /// Seals the state files of a directory as the next generation.
     ///
     /// # Errors
     /// From the filesystem; nothing is half there then.
     pub fn seal(&self, from: &Path, seal: &Seal<'_>) -> Result<Manifest, VolumeError> {
         let newest = self.newest()?;
-        let number = newest.as_ref().map_or(1, |m| m.number + 1);
+        let number = newest.as_ref().map_or(0, |m| m.number).max(seal.above) + 1;
         if let Some(sealed) = newest.filter(|m| m.attempt == seal.attempt) {
             return Ok(sealed);
         }
-        files::make_dir(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
+        files::make_child(&self.dir).map_err(VolumeError::io("make", &self.dir))?;
         self.clear_leftovers()?;
         let aside = self.dir.join(format!("{number:06}.tmp-{}", seal.attempt));
         self.seal_aside(from, &aside, number, seal).inspect_err(|_| {
-            let _best_effort = fs::remove_dir_all(&aside);
+            let _best_effort = files::remove_tree(&aside);
         })
     }
 
     fn seal_aside(&self, from: &Path, aside: &Path, number: u64, seal: &Seal<'_>) -> Result<Manifest, VolumeError> {
         let sealing = || VolumeError::io("seal into", aside);
-        files::make_dir(aside).map_err(sealing())?;
+        files::make_child(aside).map_err(sealing())?;
         let copied = copy_files(from, aside).map_err(sealing())?;
+        make_durable(from, &copied).map_err(sealing())?;
         let manifest = describe(aside, number, seal, copied).map_err(sealing())?;
         let content = serde_json::to_vec_pretty(&manifest).map_err(|e| sealing()(e.into()))?;
-        let written = files::create_private(&aside.join(MANIFEST)).and_then(|mut file| {
-            io::Write::write_all(&mut file, &content)?;
-            file.sync_all()
-        });
+        let written = files::write_new(&aside.join(MANIFEST), &content);
         written.and_then(|()| files::sync_dir(aside)).map_err(sealing())?;
-        fs::rename(aside, self.path(number)).and_then(|()| files::sync_dir(&self.dir)).map_err(sealing())?;
+        files::rename(aside, &self.path(number)).and_then(|()| files::sync_dir(&self.dir)).map_err(sealing())?;
         Ok(manifest)
     }
 
@@ -174,7 +214,7 @@ impl Generations {
     pub fn clear_leftovers(&self) -> Result<(), VolumeError> {
         for path in directories(&self.dir)? {
             if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".tmp-")) {
-                fs::remove_dir_all(&path).map_err(VolumeError::io("clear away", &path))?;
+                files::remove_tree(&path).map_err(VolumeError::io("clear away", &path))?;
             }
         }
         Ok(())
@@ -191,8 +231,8 @@ impl Generations {
         for number in numbers.into_iter().take(excess).filter(|n| Some(*n) != good) {
             // Out of the numbers first, so that no generation is ever seen half deleted.
             let aside = self.dir.join(format!("{number:06}.tmp-pruned"));
-            let pruned = fs::rename(self.path(number), &aside).and_then(|()| fs::remove_dir_all(&aside));
-            pruned.map_err(VolumeError::io("prune", &aside))?;
+            let renamed = files::rename(&self.path(number), &aside).and_then(|()| files::sync_dir(&self.dir));
+            renamed.and_then(|()| files::remove_tree(&aside)).map_err(VolumeError::io("prune", &aside))?;
         }
         Ok(())
     }
@@ -223,16 +263,40 @@ fn number_of(path: &Path) -> Option<u64> {
 pub fn copy_files(from: &Path, to: &Path) -> io::Result<Vec<SealedFile>> {
     let mut copied = Vec::with_capacity(SEALED.len());
     for name in SEALED {
-        let mut source = match File::open(from.join(name)) {
+        let source = match File::open(from.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
-        let mut target = files::create_private(&to.join(name))?;
-        let (bytes, sha256) = digest::copy(&mut source, &mut target)?;
-        target.sync_all()?;
+        let path = to.join(name);
+        let target = files::create_private(&path)?;
+        let (bytes, sha256) = digest::copy(source, |bytes| fault::write_all(&target, &path, bytes))?;
+        files::sync(&target, &path)?;
         copied.push(SealedFile { name: name.to_owned(), bytes, sha256 });
     }
     Ok(copied)
+}
+
+fn make_durable(dir: &Path, copied: &[SealedFile]) -> io::Result<()> {
+    for file in copied {
+        let path = dir.join(&file.name);
+        files::sync(&File::open(&path)?, &path)?;
+    }
+    files::sync_dir(dir)
+}
+
+/// Writes the state files anew where they are. After an error in making them durable the kernel may have
+/// dropped what it still shows; what is written and synced now is really there.
+///
+/// # Errors
+/// From the filesystem.
+pub fn write_again(dir: &Path) -> io::Result<()> {
+    for name in SEALED {
+        let path = dir.join(name);
+        if let Some(content) = files::read_optional(&path)? {
+            files::write_atomic(&path, &content)?;
+        }
+    }
+    Ok(())
 }
 
 fn describe(aside: &Path, number: u64, seal: &Seal<'_>, files: Vec<SealedFile>) -> io::Result<Manifest> {
@@ -290,6 +354,7 @@ fn short(sha256: &str) -> &str {
 mod tests {
     use super::*;
     use crate::fixtures;
+    use std::fs;
     use uuid::Uuid;
 
     fn seal(attempt: u128, ca: Option<&str>) -> Seal<'_> {
@@ -299,6 +364,7 @@ mod tests {
             attempt: AttemptId(Uuid::from_u128(attempt)),
             fence: Fence(3),
             ca_on_record: ca,
+            above: 0,
             at: Timestamp::from_millis(1_795_000_000_000),
         }
     }

@@ -4,16 +4,15 @@
 //! is resolved by the kernel beneath the volume's root with symbolic links forbidden: a link that
 //! someone planted is refused, never followed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::id::{AttemptId, ClusterId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::runtime::files;
-use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, open, openat2};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, open, openat2, stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +69,22 @@ impl Layout {
     #[must_use]
     pub fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> ClusterDir {
         ClusterDir { path: self.root.join("clusters").join(environment.as_str()).join(name.as_str()) }
+    }
+
+    /// Refuses when what is at the root is not what was opened: the volume was unmounted or detached, and
+    /// nothing may be made at its empty mount point.
+    ///
+    /// # Errors
+    /// [`VolumeError::Gone`].
+    pub fn check_here(&self) -> Result<(), VolumeError> {
+        let opened = fstat(&self.dir).map_err(|e| VolumeError::io("look at", &self.root)(e.into()))?;
+        match stat(&self.root) {
+            Ok(found) if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino) => Ok(()),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTCONN | Errno::STALE) => {
+                Err(VolumeError::Gone { root: self.root.clone() })
+            }
+            Err(errno) => Err(VolumeError::io("look at", &self.root)(errno.into())),
+        }
     }
 
     /// Refuses a path that is, or is reached through, a symbolic link. What is not there is fine.
@@ -134,6 +149,7 @@ impl Layout {
     /// [`VolumeError::Occupied`] when another cluster that was not removed is there; links and faults.
     pub fn claim(&self, file: &ClusterFile) -> Result<(ClusterDir, ClusterFile), VolumeError> {
         let dir = self.cluster(&file.environment, &file.name);
+        self.check_here()?;
         self.check_cluster(&dir)?;
         match dir.read_record()? {
             Some(found) if found.cluster == file.cluster => return Ok((dir, found)),
@@ -152,7 +168,7 @@ impl Layout {
         let removed = self.root.join("removed");
         files::make_dir(&removed).map_err(VolumeError::io("make", &removed))?;
         let to = removed.join(cluster.to_string());
-        let moved = fs::rename(&dir.path, &to).and_then(|()| files::sync_dir(&removed));
+        let moved = files::rename(&dir.path, &to).and_then(|()| files::sync_dir(&removed));
         moved.and_then(|()| dir.path.parent().map_or(Ok(()), files::sync_dir)).map_err(VolumeError::io("put away", &to))
     }
 }
@@ -263,9 +279,8 @@ impl ClusterDir {
     /// [`VolumeError::Locked`] when a run is on.
     pub fn lock(&self) -> Result<File, VolumeError> {
         let path = self.lock_path();
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         // Read-only from here: `rke` gets it as its standard input and must not write to it.
-        let lock = opened.and_then(|_| File::open(&path)).map_err(VolumeError::io("open", &path))?;
+        let lock = files::open_lock(&path).and_then(|_| File::open(&path)).map_err(VolumeError::io("open", &path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(lock),
             Err(Errno::WOULDBLOCK) => Err(VolumeError::Locked { path }),

@@ -1,7 +1,9 @@
 //! The state volume: what is on it and what may be done with it.
 //!
 //! - [`identity`]: is this the volume, and is it served by us alone?
+//! - [`origin`]: is it the volume itself, or a copy of it?
 //! - [`layout`]: where everything of one cluster is, and that no symlink leads elsewhere.
+//! - [`owner`]: whose turn it is to serve it.
 //! - [`fence`]: the highest fence ever accepted.
 //! - [`generations`]: immutable, numbered copies of the state.
 //! - [`gate`]: whether `rke` may start on what is there.
@@ -15,6 +17,8 @@ pub mod gate;
 pub mod generations;
 pub mod identity;
 pub mod layout;
+pub mod origin;
+pub mod owner;
 pub mod reserve;
 
 use std::io;
@@ -23,6 +27,12 @@ use std::path::{Path, PathBuf};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{AttemptId, ClusterId};
+use rustix::io::Errno;
+
+/// Errors after which a volume is not trusted.
+const BREAKING: [Errno; 6] = [Errno::IO, Errno::ROFS, Errno::NXIO, Errno::NODEV, Errno::STALE, Errno::UCLEAN];
+/// What to do about it.
+const BROKEN: &str = "Look at the host's kernel log, check the filesystem (fsck) or attach the volume again, restart the agent, then retry.";
 
 /// What can be wrong with a volume or with what is on it.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +91,28 @@ pub enum VolumeError {
         /// Its run.
         path: PathBuf,
     },
+    /// The volume is not where it was.
+    #[error("the state volume is no longer at {}: it was unmounted or detached", root.display())]
+    Gone {
+        /// Where it was.
+        root: PathBuf,
+    },
+    /// Another agent began to serve the volume.
+    #[error("{} says that the volume is served by another agent now, on {host}", path.display())]
+    Displaced {
+        /// What says so.
+        path: PathBuf,
+        /// The other one's host.
+        host: String,
+    },
+    /// A write was lost or refused before: what is on the volume may not be what was written.
+    #[error("the state volume at {} failed before and is not trusted: {fault}", root.display())]
+    Distrusted {
+        /// Where it is.
+        root: PathBuf,
+        /// What happened.
+        fault: String,
+    },
     /// Not enough space to start anything.
     #[error("the volume has {free} bytes free; {needed} are needed before a run may start")]
     Full {
@@ -110,6 +142,21 @@ impl VolumeError {
         }
     }
 
+    /// True when what was written to the volume may be lost, or nothing more can be written: an I/O error,
+    /// a filesystem that became read-only, a device that is gone. Nothing is tried again then, for a second
+    /// try may succeed without proving anything.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Gone { .. } | Self::Displaced { .. } | Self::Distrusted { .. } => true,
+            Self::Io { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(errno) => BREAKING.contains(&errno),
+                None => source.kind() == io::ErrorKind::ReadOnlyFilesystem,
+            },
+            _ => false,
+        }
+    }
+
     /// The same as a failure of the operation.
     #[must_use]
     pub fn to_failure(&self) -> Failure {
@@ -129,7 +176,11 @@ impl VolumeError {
             Self::Fenced { .. } | Self::Known { .. } => {
                 (Class::Internal, false, "Nothing: a newer attempt has taken over.")
             }
+            Self::Displaced { .. } => {
+                (Class::Volume, false, "Stop this agent: the volume and its clusters are the other one's now.")
+            }
             Self::Locked { .. } => (Class::Internal, true, "Wait for that run to end, then retry."),
+            _ if self.is_broken() => (Class::Volume, true, BROKEN),
             _ if self.is_full() => (Class::Volume, true, "Free space on the volume or enlarge it, then retry."),
             _ => (Class::Volume, true, "Check the volume: is it mounted, writable and healthy? Then retry."),
         };

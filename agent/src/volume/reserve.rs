@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cratekube_common::runtime::fault::{self, Step};
 use cratekube_common::runtime::files;
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -24,9 +25,11 @@ pub fn take(root: &Path) {
     if fs::metadata(&path).is_ok_and(|m| m.len() == RESERVE_BYTES) {
         return;
     }
-    let taken =
-        files::create_private(&path).and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)?));
-    if let Err(error) = taken {
+    let allocate = |file| {
+        fault::step(Step::Allocate, &path)?;
+        Ok(fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)?)
+    };
+    if let Err(error) = files::create_private(&path).and_then(allocate) {
         tracing::warn!(path = %path.display(), %error, "no space can be kept back for results");
         give_up(&path);
     }
@@ -34,5 +37,5 @@ pub fn take(root: &Path) {
 
 /// Gives the space up; says whether there was any.
 pub fn give_up(path: &Path) -> bool {
-    fs::remove_file(path).is_ok()
+    files::remove(path).is_ok()
 }

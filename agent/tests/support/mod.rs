@@ -9,6 +9,12 @@
 #[path = "../../src/fixtures.rs"]
 pub mod fixtures;
 
+/// The executable that knows `supervise`: of the package whose tests these are.
+const SUPERVISOR: Option<&str> = match option_env!("CARGO_BIN_EXE_cratekube-agent") {
+    Some(agent) => Some(agent),
+    None => option_env!("CARGO_BIN_EXE_house-agent"),
+};
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -57,11 +63,17 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::on(|_| {})
+    }
+
+    /// A world whose volume is made ready by the caller, before anything is on it.
+    pub fn on(prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = clock::system();
         let mint = Mint::system(clock.clone());
         let volume = dir.path().join("volume");
         fs::create_dir(&volume).unwrap();
+        prepare(&volume);
         let volume_id = identity::init(&volume, &mint, &clock).unwrap();
         let world = Self { cluster: mint.id(), dir, volume, volume_id, mint, clock, fence: 0 };
         world.install_rke();
@@ -125,7 +137,7 @@ impl World {
         let ssh = SshAccess::Key { path: "/etc/cratekube/ssh_key".into() };
         let mut settings = EngineSettings::new(vec![self.volume.clone()], ssh);
         settings.rke = Some(self.rke());
-        settings.supervisor_exe = Some(env!("CARGO_BIN_EXE_cratekube-agent").into());
+        settings.supervisor_exe = SUPERVISOR.map(Into::into);
         settings.require_mount = false;
         settings.min_free_bytes = 1;
         settings
@@ -167,6 +179,7 @@ impl World {
             volume: self.volume_id,
             spec: self.spec(),
             known: None,
+            recovery: None,
         }
     }
 

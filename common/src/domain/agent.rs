@@ -6,8 +6,8 @@ use super::environment::EnvironmentPattern;
 use super::id::{AgentId, AttemptId, VolumeId};
 use super::name::AgentName;
 use super::run::RkeBinary;
-use super::spelled;
 use super::time::Timestamp;
+use super::{IllegalTransition, spelled};
 
 spelled! {
     /// What an agent may do.
@@ -33,6 +33,36 @@ impl AgentState {
             Self::Active | Self::Cordoned | Self::Draining => true,
             Self::Quarantined | Self::Revoked => false,
         }
+    }
+}
+
+/// What an admin can do to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// Give it nothing new.
+    Cordon,
+    /// Give it work again.
+    Uncordon,
+    /// Give it nothing new, because it is to go.
+    Drain,
+    /// Let it connect no more.
+    Revoke,
+}
+
+/// The one transition function of agents. Repeating a step changes nothing.
+///
+/// # Errors
+/// [`IllegalTransition`] for every step of a revoked agent but being revoked again, and for cordoning
+/// one that is on its way out.
+pub fn transition(state: AgentState, event: AgentEvent) -> Result<AgentState, IllegalTransition> {
+    use AgentEvent as E;
+    use AgentState as S;
+    match (state, event) {
+        (_, E::Revoke) => Ok(S::Revoked),
+        (S::Active | S::Cordoned, E::Cordon) => Ok(S::Cordoned),
+        (S::Active | S::Cordoned | S::Draining, E::Uncordon) => Ok(S::Active),
+        (S::Active | S::Cordoned | S::Draining, E::Drain) => Ok(S::Draining),
+        _ => Err(IllegalTransition::new("agent", state, event)),
     }
 }
 
@@ -97,4 +127,20 @@ pub struct Agent {
     pub clock_skew_ms: Option<i64>,
     /// Attempts it holds.
     pub running: Vec<AttemptId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drained_agent_comes_back_by_uncordon_only_and_a_revoked_one_never() {
+        let after = |state, event| transition(state, event).ok();
+        assert_eq!(after(AgentState::Draining, AgentEvent::Cordon), None);
+        assert_eq!(after(AgentState::Draining, AgentEvent::Uncordon), Some(AgentState::Active));
+        for event in [AgentEvent::Cordon, AgentEvent::Uncordon, AgentEvent::Drain] {
+            assert_eq!(after(AgentState::Revoked, event), None);
+        }
+        assert_eq!(after(AgentState::Revoked, AgentEvent::Revoke), Some(AgentState::Revoked));
+    }
 }

@@ -39,6 +39,7 @@ impl OperationKind {
         match self {
             Self::Provision => &[TaskKind::Provision],
             Self::Remove => &[TaskKind::Remove],
+            Self::RecoverState => &[TaskKind::RecoverState],
             _ => &[],
         }
     }
@@ -128,6 +129,8 @@ pub struct Operation {
     pub requested_by: String,
     /// Why, when a reason was given.
     pub reason: Option<String>,
+    /// The operation that this one repeats.
+    pub retry_of: Option<OperationId>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When the first attempt was leased.

@@ -36,6 +36,18 @@ pub struct Assignment {
     pub spec: ClusterSpec,
     /// What the controller knows of the cluster's state; none for a cluster that never ran.
     pub known: Option<KnownState>,
+    /// How state is to be brought back; only for that kind of task.
+    pub recovery: Option<Recovery>,
+}
+
+/// How state is to be brought back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// From this generation and no other; otherwise from the newest good one, or from the cluster.
+    pub generation: Option<u64>,
+    /// Newest generation ever recorded, good or not: what is sealed gets a higher number, also on a volume
+    /// that went back in time.
+    pub newest_recorded: u64,
 }
 
 /// How a process ended.
@@ -57,6 +69,29 @@ pub struct RkeBinary {
     pub sha256: String,
     /// True when it is not the real one.
     pub rehearsal: bool,
+}
+
+/// A time limit of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeLimit {
+    /// Of the whole run.
+    Run,
+    /// Of the time without a word of `rke`.
+    Silence,
+    /// Of the time in one phase.
+    Phase,
+}
+
+/// A time limit that ended a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedLimit {
+    /// Which.
+    pub limit: TimeLimit,
+    /// How long it is.
+    pub after_ms: u64,
+    /// The phase that the run stood in; none before its first.
+    pub phase: Option<String>,
 }
 
 /// How a run ended.

@@ -9,6 +9,8 @@ spelled! {
         Provision = "provision",
         /// `rke remove` on a copy of the working directory.
         Remove = "remove",
+        /// Bring lost or damaged state back: from a generation, or from the cluster itself.
+        RecoverState = "recover-state",
     }
 }
 

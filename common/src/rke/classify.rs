@@ -3,21 +3,24 @@
 //! RKE's exit 0 can mean that a host is missing, that an add-on failed, or that it was told no. So a
 //! provision succeeded when it exited with 0, said that it finished, left no host out, when the
 //! state has every host that was asked for, and when the CA is the one that it was. A removal
-//! succeeded when every host was cleaned. A run that was ended from outside is never called failed:
+//! succeeded when every host was cleaned. State that a cluster gave back is believed when it is whole,
+//! describes a cluster that was built, and carries the CA on record. A run that was ended from outside is never called failed:
 //! how far it came is not known.
 //!
 //! Not here: what the cluster's own API says, which the agent asks afterwards; and why `rke` itself
 //! gave up, which is in `cause`.
 
-use std::time::Duration;
-
 use super::cause;
 use super::evidence::{Evidence, FailedAddon};
 use super::hosts;
+use super::overdue;
 use super::state::StateFacts;
 use crate::domain::failure::{Failure, FailureClass as Class};
-use crate::domain::run::ExitStatus;
+use crate::domain::run::{ExitStatus, ReachedLimit};
 use crate::domain::task::TaskKind;
+
+/// When neither a generation nor the cluster has the state.
+const NOT_BROUGHT_BACK: &str = "Nothing was changed. Attach a snapshot of the state volume, or put a copy of the state file that carries the CA on record into working/ together with an operator of the service.";
 
 /// Everything that is known when a run is over.
 #[derive(Debug, Clone, Copy)]
@@ -30,24 +33,21 @@ pub struct Case<'a> {
     pub evidence: &'a Evidence,
     /// Addresses of the hosts that were asked for; for a removal, of those to be cleaned.
     pub wanted_hosts: &'a [&'a str],
-    /// The state after the run; none when there is none or it is not whole.
+    /// The state after the run, or the one that was brought back; none when there is none or it is not whole.
     pub state: Option<&'a StateFacts>,
     /// Fingerprint of the CA before the run; none for a cluster that never had one.
     pub ca_before: Option<&'a str>,
     /// Why we ended the process, when we did.
-    pub stopped: Option<Stop>,
+    pub stopped: Option<Stop<'a>>,
 }
 
 /// Why a process was ended from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum Stop<'a> {
     /// On request.
     Cancelled,
-    /// It took too long.
-    TimedOut {
-        /// The limit it ran into.
-        limit: Duration,
-    },
+    /// It ran into a time limit.
+    TimedOut(&'a ReachedLimit),
     /// With its host.
     HostLost,
 }
@@ -82,7 +82,7 @@ fn outcome(case: &Case<'_>) -> Result<(), Failure> {
 /// A CA that is not the one on record means that RKE took the cluster for a new one: whatever else
 /// happened, this comes first.
 fn changed_ca(case: &Case<'_>) -> Result<(), Failure> {
-    let Some(before) = case.ca_before else { return Ok(()) };
+    let Some(before) = case.ca_before.filter(|_| case.kind != TaskKind::RecoverState) else { return Ok(()) };
     let message = match case.state {
         Some(state) if state.ca_sha256 != before => {
             format!("ALARM: the cluster's CA changed from {before} to {} without being asked to", state.ca_sha256)
@@ -115,6 +115,7 @@ fn finished(case: &Case<'_>) -> Result<(), Failure> {
     match case.kind {
         TaskKind::Provision => provisioned(case),
         TaskKind::Remove => removed(case),
+        TaskKind::RecoverState => recovered(case),
     }
 }
 
@@ -157,6 +158,23 @@ fn removed(case: &Case<'_>) -> Result<(), Failure> {
     if evidence.overflowed { Err(too_much()) } else { Ok(()) }
 }
 
+fn recovered(case: &Case<'_>) -> Result<(), Failure> {
+    let message = match (case.state, case.ca_before) {
+        (None, _) => "the state that the cluster gave back is not whole".to_owned(),
+        (Some(state), _) if !state.has_current => {
+            "the state that the cluster gave back describes nothing that was built".to_owned()
+        }
+        (Some(_), None) => {
+            "no CA is on record for this cluster, so that what it gave back cannot be believed".to_owned()
+        }
+        (Some(state), Some(ca)) if state.ca_sha256 != ca => {
+            format!("the state that the cluster gave back carries the CA {}, on record is {ca}", state.ca_sha256)
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure { class: Class::State, message, line: None, retryable: false, remedy: NOT_BROUGHT_BACK.into() })
+}
+
 fn too_much() -> Failure {
     Failure {
         class: Class::Internal,
@@ -167,18 +185,19 @@ fn too_much() -> Failure {
     }
 }
 
-fn stopped(stop: Stop) -> Failure {
-    let (class, message, retryable) = match stop {
-        // Nothing may start it again by itself.
-        Stop::Cancelled => (Class::Cancelled, "ended on request".to_owned(), false),
-        Stop::TimedOut { limit } => (Class::Timeout, format!("ended after the limit of {} s", limit.as_secs()), true),
-        Stop::HostLost => return interrupted("the bastion went down during the run"),
-    };
-    let remedy = match stop {
-        Stop::Cancelled => "The cluster may be half changed: retry to bring it to its spec, or remove it.",
-        _ => "See in the output where it stood still, then retry: rke goes on from what is there.",
-    };
-    Failure { class, message, line: None, retryable, remedy: remedy.into() }
+fn stopped(stop: Stop<'_>) -> Failure {
+    match stop {
+        Stop::Cancelled => Failure {
+            class: Class::Cancelled,
+            message: "ended on request".into(),
+            line: None,
+            // Nothing may start it again by itself.
+            retryable: false,
+            remedy: "The cluster may be half changed: retry to bring it to its spec, or remove it.".into(),
+        },
+        Stop::TimedOut(reached) => overdue::failure(reached),
+        Stop::HostLost => interrupted("the bastion went down during the run"),
+    }
 }
 
 fn interrupted(message: &str) -> Failure {

@@ -68,6 +68,7 @@ impl Evidence {
         let end_mark = match kind {
             TaskKind::Provision => "Finished building Kubernetes cluster successfully",
             TaskKind::Remove => "Cluster removed successfully",
+            TaskKind::RecoverState => "Successfully Deployed state file at [",
         };
         Self {
             end_mark,

@@ -9,7 +9,8 @@
 //! - [`evidence`]: what its output says that matters for the verdict, collected while streaming.
 //! - [`state`]: what is in `cluster.rkestate`, and whether it is whole.
 //! - [`cause`]: the line that shows why a run failed, as a class with a remedy.
-//! - [`classify`]: whether a run did what was asked, from exit, evidence and state together.
+//! - [`classify`]: whether a run did what was asked, from exit, evidence and state together; `overdue`
+//!   says what a time limit ended.
 //!
 //! The agent feeds output through [`lines::LineReader`] to [`phases::PhaseTracker`] and
 //! [`evidence::Evidence`], inspects the state file, and asks [`classify::judge`].
@@ -21,6 +22,7 @@ pub mod classify;
 pub mod evidence;
 mod hosts;
 pub mod lines;
+mod overdue;
 pub mod phases;
 pub mod render;
 pub mod state;

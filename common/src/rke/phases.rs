@@ -43,6 +43,13 @@ const REMOVE: &[Phase] = &[
     ("finished", &["Cluster removed successfully"]),
 ];
 
+const RECOVER: &[Phase] = &[
+    ("retrieving", &["Retrieving state file from cluster"]),
+    ("connecting", &["Unable to connect to server using kubeconfig", "Successfully connected to server using"]),
+    ("asking hosts", &["[dialer] Setup tunnel for host ["]),
+    ("finished", &["Successfully Deployed state file at ["]),
+];
+
 /// Follows one run.
 #[derive(Debug)]
 pub struct PhaseTracker {
@@ -57,6 +64,7 @@ impl PhaseTracker {
         let phases = match kind {
             TaskKind::Provision => PROVISION,
             TaskKind::Remove => REMOVE,
+            TaskKind::RecoverState => RECOVER,
         };
         Self { phases, reached: 0 }
     }

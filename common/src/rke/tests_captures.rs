@@ -176,7 +176,7 @@ const TABLE: &[Row] = &[
     fails("08d-secrets-inline", &[], Class::Image, true, "Failed to pull image"),
     fails("08d-secrets-inline-debug", &[], Class::Image, true, "Failed to pull image"),
     fails("08d-secrets-inline-trace", &[], Class::Image, true, "Failed to pull image"),
-    other_fails("09a-util-get-state-file-no-cluster", Class::State, false, "Unable to get ConfigMap"),
+    fails("09a-util-get-state-file-no-cluster", &[], Class::State, false, "Unable to get ConfigMap"),
     other_fails("09b-version-no-cluster", Class::State, false, "Failed to create Kubernetes Client"),
     other_fails("09c-cert-rotate-no-state", Class::State, false, "can't find old certificates"),
     other_fails("09d-snapshot-save-no-state", Class::Image, true, "Failed to pull image"),
@@ -191,7 +191,7 @@ const TABLE: &[Row] = &[
     fails("B03-up-add-worker-portcheck-fails", &[], Class::Network, true, "172.30.0.12:10250"),
     done("B04-up-add-worker", &[11, 12]),
     other("B05-rke-version"),
-    other("B05-util-get-state-file"),
+    done("B05-util-get-state-file", &[11]),
     other_fails("B06-etcd-snapshot-save-noname", Class::Config, false, "Creation period"),
     other_fails("B06a-etcd-snapshot-save-fails-without-retention", Class::Config, false, "Creation period"),
     other("B06b-etcd-snapshot-save"),
@@ -217,8 +217,8 @@ const TABLE: &[Row] = &[
     fails("B15a-up-with-TRUNCATED-state-live-cluster", &[], Class::State, false, "Generating CA"),
     done("B15b-up-after-restoring-good-state", &[13]),
     fails("B16a-up-state-file-missing-kubeconfig-present", &[], Class::State, false, "Failed to fetch cluster certs"),
-    other("B16b-get-state-file-when-missing"),
-    other("B16c-get-state-file-neither-present"),
+    done("B16b-get-state-file-when-missing", &[13]),
+    done("B16c-get-state-file-neither-present", &[13]),
     other("B16d-util-get-kubeconfig"),
     done("B16e-up-after-state-recovered", &[13]),
     done("B17a-up-change-apiserver-arg", &[13]),
@@ -250,7 +250,11 @@ const TABLE: &[Row] = &[
 ];
 
 fn kind_of(command: &str) -> TaskKind {
-    if command.contains("rke remove") { TaskKind::Remove } else { TaskKind::Provision }
+    match command {
+        removal if removal.contains("rke remove") => TaskKind::Remove,
+        recovery if recovery.contains("get-state-file") => TaskKind::RecoverState,
+        _ => TaskKind::Provision,
+    }
 }
 
 /// The verdict with a state as RKE leaves it: it has the hosts that were not skipped.
@@ -347,6 +351,7 @@ fn phases_only_go_forward_and_a_run_that_finished_reached_the_last() {
         let steps_of_kind = match kind_of(&capture.command) {
             TaskKind::Provision => 15,
             TaskKind::Remove => 7,
+            TaskKind::RecoverState => 4,
         };
         assert_eq!(steps.last() == Some(&steps_of_kind), evidence.finished, "{}: {steps:?}", row.name);
     }

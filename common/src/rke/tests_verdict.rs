@@ -1,13 +1,11 @@
 //! Verdicts that no recording shows: what was stopped, what the state contradicts, the alarm.
 
-use std::time::Duration;
-
 use super::classify::{Case, Judgement, Stop, judge};
 use super::evidence::Evidence;
 use super::lines::LineReader;
 use super::state::{StateFacts, StateNode};
 use crate::domain::failure::{Failure, FailureClass as Class};
-use crate::domain::run::ExitStatus;
+use crate::domain::run::{ExitStatus, ReachedLimit, TimeLimit};
 use crate::domain::task::TaskKind;
 
 const FINISHED: &str = "info|Finished building Kubernetes cluster successfully";
@@ -121,10 +119,10 @@ fn a_new_cluster_makes_a_ca_and_that_is_no_alarm() {
 
 #[test]
 fn hostile_row_64_what_was_ended_from_outside_is_not_called_failed() {
-    let limit = Duration::from_secs(3_600);
+    static LIMIT: ReachedLimit = ReachedLimit { limit: TimeLimit::Run, after_ms: 3_600_000, phase: None };
     for (exit, stopped, class) in [
         (Some(ExitStatus::Signal(15)), Some(Stop::Cancelled), Class::Cancelled),
-        (Some(ExitStatus::Signal(9)), Some(Stop::TimedOut { limit }), Class::Timeout),
+        (Some(ExitStatus::Signal(9)), Some(Stop::TimedOut(&LIMIT)), Class::Timeout),
         (None, Some(Stop::HostLost), Class::Interrupted),
         (Some(ExitStatus::Signal(9)), None, Class::Interrupted),
         (None, None, Class::Interrupted),
@@ -212,4 +210,21 @@ fn hostile_row_71_evidence_stays_bounded() {
     assert!(evidence.overflowed && evidence.addons.len() <= 64);
     assert!(evidence.tunnels.values().all(|line| line.len() < 3_000));
     assert!(evidence.last_raw.unwrap().len() <= 3_000);
+}
+
+#[test]
+fn hostile_row_58_state_that_a_cluster_gave_back_is_believed_only_when_whole_built_and_of_the_ca_on_record() {
+    const BACK: &str = "level=info msg=\"Successfully Deployed state file at [./cluster.rkestate]\"";
+    let recover = |change: &dyn Fn(&mut Case<'_>)| judged(TaskKind::RecoverState, &[BACK], |case| change(case)).outcome;
+    assert_eq!(recover(&|_| {}), Ok(()));
+    let unbelieved = [
+        failure(judged(TaskKind::RecoverState, &[BACK], |case| case.state = None)),
+        failure(judged(TaskKind::RecoverState, &[BACK], |case| case.ca_before = None)),
+        failure(judged(TaskKind::RecoverState, &[BACK], |case| case.ca_before = Some("another"))),
+    ];
+    for failure in unbelieved {
+        assert_eq!(failure.class, Class::State);
+        assert!(!failure.message.contains("ALARM") && failure.remedy.starts_with("Nothing was changed"));
+    }
+    assert!(judged(TaskKind::RecoverState, &[], |_| {}).outcome.is_err(), "it must say that it has it");
 }

@@ -1,11 +1,14 @@
 //! Files that survive a power cut: write aside, fsync, rename, fsync the directory.
 //!
-//! Every durable write of controller and agent goes through here. Files are 0600, directories 0700.
+//! Every durable write of controller and agent goes through here, and so through the seam where tests
+//! make it fail ([`fault`]). Files are 0600, directories 0700.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+use super::fault::{self, Step};
 
 /// Makes a directory 0700 with its missing parents, durably.
 ///
@@ -19,6 +22,7 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
     if let Some(parent) = parent {
         make_dir(parent)?;
     }
+    fault::step(Step::MakeDir, path)?;
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         made => made?,
@@ -26,21 +30,51 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
     parent.map_or(Ok(()), sync_dir)
 }
 
+/// Makes a directory 0700 in one that is there, durably. Where a volume has gone away nothing is made at
+/// its empty mount point.
+///
+/// # Errors
+/// From the filesystem, also when the parent is not there.
+pub fn make_child(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => Err(io::ErrorKind::NotFound.into()),
+        _ => make_dir(path),
+    }
+}
+
 /// Writes a file so that after a crash either the old or the new content is there, whole.
 ///
 /// # Errors
-/// From the filesystem; the old content is still there then.
+/// From the filesystem; the old content is still there then, unless it was only the directory that
+/// could not be made durable: then either may be there after a crash.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = aside(path);
-    let written = create_private(&aside).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&aside, path)) {
-        let _best_effort = fs::remove_file(&aside);
+    let written = write_new(&aside, content);
+    if let Err(error) = written.and_then(|()| rename(&aside, path)) {
+        let _best_effort = remove(&aside);
         return Err(error);
     }
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes a file that nobody reads yet, and makes its content durable; its name is not.
+///
+/// # Errors
+/// From the filesystem.
+pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = create_private(path)?;
+    fault::write_all(&file, path, content)?;
+    sync(&file, path)
+}
+
+/// Replaces a file so that every reader finds the old or the new content, whole; but not after a crash.
+///
+/// # Errors
+/// From the filesystem.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let aside = aside(path);
+    fault::write_all(create_private(&aside)?, &aside, content)?;
+    rename(&aside, path)
 }
 
 /// Creates or truncates a file that only its owner may read.
@@ -48,7 +82,29 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// From the filesystem.
 pub fn create_private(path: &Path) -> io::Result<File> {
+    fault::step(Step::Create, path)?;
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Opens a file for locking, and makes it when it is not there. Its content and its inode stay.
+///
+/// # Errors
+/// From the filesystem.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    if !path.exists() {
+        fault::step(Step::Create, path)?;
+    }
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes the content of a file durable. After an error nothing is known of what is on the disk: the
+/// kernel may have dropped what it could not write, so that asking again proves nothing.
+///
+/// # Errors
+/// From the filesystem.
+pub fn sync(file: &File, path: &Path) -> io::Result<()> {
+    fault::step(Step::Sync, path)?;
+    file.sync_all()
 }
 
 /// Makes the entries of a directory durable.
@@ -56,7 +112,50 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 /// # Errors
 /// From the filesystem.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
+    fault::step(Step::SyncDir, path)?;
     File::open(path)?.sync_all()
+}
+
+/// Gives a file or directory another name; durable once the directories are.
+///
+/// # Errors
+/// From the filesystem.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fault::step(Step::Rename(to), from)?;
+    fs::rename(from, to)
+}
+
+/// Gives a file a second name that nothing has yet; durable once the directory is.
+///
+/// # Errors
+/// From the filesystem.
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fault::step(Step::Link(to), from)?;
+    fs::hard_link(from, to)
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// From the filesystem.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fault::step(Step::Remove, path)?;
+    fs::remove_file(path)
+}
+
+/// Removes a directory with all that is in it; one that is not there is fine.
+///
+/// # Errors
+/// From the filesystem.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    fault::step(Step::RemoveTree, path)?;
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Reads a file that may not be there.
@@ -97,5 +196,47 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[cfg(feature = "faults")]
+    #[test]
+    fn hostile_row_57_a_write_that_fails_anywhere_leaves_the_old_content_or_the_new_one() {
+        use fault::{Act, Plan, install};
+        for act in [Act::FULL, Act::BROKEN, Act::READ_ONLY] {
+            for nth in 1.. {
+                let dir = tempfile::tempdir().unwrap();
+                let file = dir.path().join("f.json");
+                write_atomic(&file, b"old").unwrap();
+                let plan = install(Plan::at(act, nth, &dir.path().display().to_string()));
+                let written = write_atomic(&file, b"new and longer");
+                let found = read_optional(&file).unwrap().unwrap();
+                if plan.struck() == 0 {
+                    assert!(written.is_ok() && nth > 4, "{nth} steps");
+                    break;
+                }
+                // Only where the directory could not be made durable is the new content there.
+                let expected: &[u8] = if nth == 5 { b"new and longer" } else { b"old" };
+                assert!(written.is_err() && found == expected, "{act:?} at {nth}: {found:?}");
+                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left aside");
+            }
+        }
+    }
+
+    #[cfg(feature = "faults")]
+    #[test]
+    fn what_is_written_is_recorded_in_order_with_its_data() {
+        use fault::Recorded as R;
+        let dir = tempfile::tempdir().unwrap();
+        let (file, aside) = (dir.path().join("f"), dir.path().join(".f.new"));
+        let recorder = fault::record(dir.path());
+        write_atomic(&file, b"x").unwrap();
+        let expected = [
+            R::Create(aside.clone()),
+            R::Write(aside.clone(), b"x".to_vec()),
+            R::Sync(aside.clone()),
+            R::Rename(aside, file),
+            R::SyncDir(dir.path().to_owned()),
+        ];
+        assert_eq!(recorder.steps(), expected);
     }
 }

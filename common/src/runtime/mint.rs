@@ -3,16 +3,35 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SecureRandom;
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use super::clock::Clock;
+
+/// Where random bytes come from.
+pub trait Randomness: Send + Sync {
+    /// Fills a buffer.
+    ///
+    /// # Errors
+    /// When there are none.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), Unspecified>;
+}
+
+/// The operating system's randomness.
+struct System(SystemRandom);
+
+impl Randomness for System {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), Unspecified> {
+        self.0.fill(buffer)
+    }
+}
 
 /// Makes things that did not exist before.
 #[derive(Clone)]
 pub struct Mint {
     clock: Clock,
-    random: Arc<dyn SecureRandom + Send + Sync>,
+    random: Arc<dyn Randomness>,
 }
 
 impl fmt::Debug for Mint {
@@ -28,7 +47,13 @@ impl Mint {
     /// A mint that draws on the system's randomness.
     #[must_use]
     pub fn system(clock: Clock) -> Self {
-        Self { clock, random: Arc::new(aws_lc_rs::rand::SystemRandom::new()) }
+        Self::drawing_on(Arc::new(System(SystemRandom::new())), clock)
+    }
+
+    /// A mint that draws on a source of the caller's: a simulation repeats itself with it.
+    #[must_use]
+    pub fn drawing_on(random: Arc<dyn Randomness>, clock: Clock) -> Self {
+        Self { clock, random }
     }
 
     /// Fills a buffer with random bytes.

@@ -3,7 +3,9 @@
 //! Time and chance come in here and nowhere else: [`clock::Clock`] and [`mint::Mint`].
 
 pub mod backoff;
+pub mod blocking;
 pub mod clock;
+pub mod fault;
 pub mod files;
 pub mod lifecycle;
 pub mod mint;

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::fault;
+
 /// Prefix of environment variables.
 pub const ENV_PREFIX: &str = "CRATEKUBE_";
 
@@ -62,7 +64,8 @@ fn read_file(path: &Path) -> Result<Value, SettingsError> {
 }
 
 fn overlay(document: &mut Value, env: impl Iterator<Item = (String, String)>) {
-    let mut overrides: Vec<_> = env.filter(|(key, _)| key.starts_with(ENV_PREFIX)).collect();
+    let mut overrides: Vec<_> =
+        env.filter(|(key, _)| key.starts_with(ENV_PREFIX) && !fault::is_variable(key)).collect();
     overrides.sort();
     for (key, text) in overrides {
         let path = key[ENV_PREFIX.len()..].to_ascii_lowercase();

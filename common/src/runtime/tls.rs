@@ -1,10 +1,14 @@
 //! TLS values that both sides need: the one crypto provider, fingerprints, PEM.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
+use rustls::time_provider::TimeProvider;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use super::clock::Clock;
 
 /// The crypto provider used everywhere.
 #[must_use]
@@ -43,4 +47,26 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
 /// A sentence when there is none.
 pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|e| format!("not a PEM private key: {e}"))
+}
+
+/// The one source of time, as rustls asks for it.
+#[must_use]
+pub fn time(clock: &Clock) -> Arc<dyn TimeProvider> {
+    Arc::new(ClockTime(Arc::clone(clock)))
+}
+
+/// The time on a clock, as certificates are checked against it.
+#[must_use]
+pub fn unix_time(clock: &Clock) -> UnixTime {
+    let ms = u64::try_from(clock.now().as_millis()).unwrap_or(0);
+    UnixTime::since_unix_epoch(Duration::from_millis(ms))
+}
+
+#[derive(Debug)]
+struct ClockTime(Clock);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(&self.0))
+    }
 }

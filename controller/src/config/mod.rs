@@ -4,6 +4,7 @@ pub mod agents;
 pub mod auth;
 pub mod data;
 pub mod log;
+pub mod operations;
 pub mod pki;
 pub mod rest;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub rest: rest::Rest,
     /// `[agents]`: the listener for agents, and how long they may be silent.
     pub agents: agents::Agents,
+    /// `[operations]`: how often what failed in passing is tried again.
+    pub operations: operations::Operations,
     /// `[auth]`: tokens.
     pub auth: auth::Auth,
     /// `[pki]`: certificates of our own authority.
@@ -62,6 +65,7 @@ impl Config {
             data: data::Data::from_field(&o.field("data")),
             rest: rest::Rest::from_field(&o.field("rest")),
             agents: agents::Agents::from_field(&o.field("agents")),
+            operations: operations::Operations::from_field(&o.field("operations")),
             auth: auth::Auth::from_field(&o.field("auth")),
             pki: pki::Pki::from_field(&o.field("pki")),
             log: log::Log::from_field(&o.field("log")),
@@ -147,6 +151,7 @@ mod tests {
             "data": {"directory": "", "master_key": "abc"},
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": []},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
+            "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m"},
             "auth": {"max_token_lifetime": "2d"},
             "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
@@ -164,6 +169,8 @@ mod tests {
             "/log/filter",
             "/log/format",
             "/pki/key_algorithm",
+            "/operations/attempts",
+            "/operations/retry_delay_max",
             "/rest/key",
             "/rest/listen",
             "/rest/names",

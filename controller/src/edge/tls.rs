@@ -11,7 +11,6 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
@@ -187,18 +186,7 @@ pub fn for_agents(certificate: Arc<Certificate>, trust: Arc<Trust>, clock: &Cloc
 }
 
 fn builder(clock: &Clock) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
-    ServerConfig::builder_with_details(tls::provider(), Arc::new(ClockTime(Arc::clone(clock))))
+    ServerConfig::builder_with_details(tls::provider(), tls::time(clock))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|e| TlsError(e.to_string()))
-}
-
-/// The one source of time, as rustls asks for it.
-#[derive(Debug)]
-struct ClockTime(Clock);
-
-impl TimeProvider for ClockTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let ms = u64::try_from(self.0.now().as_millis()).unwrap_or(0);
-        Some(UnixTime::since_unix_epoch(Duration::from_millis(ms)))
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::AttemptId;
+use cratekube_common::runtime::fault;
 use cratekube_proto::MAX_CHUNK_BYTES;
 use cratekube_proto::convert::parse;
 use cratekube_proto::status::Refusal;
@@ -80,6 +81,7 @@ async fn store_all(
         let attempt = chunk.attempt;
         let answer = store(state, caller, chunk).await?;
         let (stored, closed) = answer.map_or((0, true), |stored| (stored, false));
+        fault::point("output.stored");
         let answer = v1::OutputStored { attempt: attempt.to_string(), stored, closed };
         let gone = |_| Refusal::Unavailable.status("the agent is gone, or does not read");
         outbound.send_timeout(Ok(answer), PATIENCE).await.map_err(gone)?;
@@ -114,7 +116,7 @@ fn join(first: Chunk, inbound: &mut Streaming<v1::OutputChunk>) -> Result<(Chunk
 async fn store(state: &GrpcState, caller: &Caller, chunk: Chunk) -> Result<Option<u64>, Status> {
     let Chunk { attempt, fence, offset, data } = chunk;
     let grew = !data.is_empty();
-    let appended = state.store.append_output(caller.agent.id, attempt, fence, offset, data).await;
+    let appended = state.store.append_output(caller.agent.id, attempt, fence, offset, data, state.clock.now()).await;
     match appended.map_err(|e| store_status(&e))? {
         OutputAppended::Stored { stored, operation } => {
             if grew {

@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 use super::peer::{self, Caller};
 use super::{GrpcState, store_status};
 use crate::edge::bucket::Rate;
-use crate::service::conversation::{Connected, Greeting, Heartbeat, Order};
+use crate::service::conversation::{Connected, Declined, Greeting, Heartbeat, Order};
 
 /// The first message must come within this time.
 const HELLO: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ async fn converse(
     let connected = state.dispatch.connect(&caller.agent, greeting).await.map_err(|e| store_status(&e))?;
     let session = connected.session;
     let ended = serve(state, caller, inbound, outbound, connected).await;
-    state.dispatch.disconnect(caller.agent.id, session);
+    state.dispatch.disconnect(caller.agent.id, session).await;
     ended
 }
 
@@ -129,7 +129,12 @@ async fn serve(
 
 async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v1::AgentMessage) -> Result<(), Status> {
     let (agent, dispatch) = (caller.agent.id, &state.dispatch);
-    let done = match present("message", message.message)? {
+    let Some(message) = message.message else {
+        // A newer agent may say more than we know; what matters it says otherwise, too.
+        tracing::debug!(%agent, "the agent said something that this controller does not know");
+        return Ok(());
+    };
+    let done = match message {
         Up::Hello(_) => return Err(Refusal::Malformed.status("hello comes once")),
         Up::Ready(ready) => {
             dispatch.ready(agent, session, ready.slots).await;
@@ -147,7 +152,13 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
         Up::Report(report) => dispatch.report(agent, report.try_into()?).await,
         Up::Decline(run) => {
             let reason = run.reason.chars().take(1_000).collect();
-            dispatch.declined(agent, parse("attempt", &run.attempt)?, Fence(run.fence), reason).await
+            let declined = Declined {
+                attempt: parse("attempt", &run.attempt)?,
+                fence: Fence(run.fence),
+                reason,
+                unsupported: run.unsupported,
+            };
+            dispatch.declined(agent, declined).await
         }
     };
     done.map_err(|e| store_status(&e))

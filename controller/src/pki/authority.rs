@@ -22,8 +22,10 @@ pub(crate) const KEY: &str = "ca.key.sealed";
 pub(crate) const CONTEXT: &[u8] = b"pki/ca";
 /// Life of the authority: it must outlive every cluster's own (ten years in RKE) to be a non-event.
 const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// Certificates begin a little in the past, for clocks that are behind.
-pub(super) const BACKDATE: Duration = Duration::from_secs(5 * 60);
+/// Certificates begin in the past, for clocks that are behind and for our own when it was ahead: what is
+/// made while it is an hour fast must be good for agents that are ten minutes slow, also after ours was
+/// put right. Otherwise nobody could connect until that hour has passed.
+pub(super) const BACKDATE: Duration = Duration::from_secs(90 * 60);
 
 /// The certificate authority.
 pub struct Authority {
@@ -180,7 +182,7 @@ pub(super) fn validity(now: Timestamp, life: Duration) -> (time::OffsetDateTime,
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use cratekube_common::runtime::clock;
+    use cratekube_common::runtime::clock::{self, ManualClock};
     use zeroize::Zeroizing;
 
     pub(in crate::pki) fn envelope(byte: u8) -> Envelope {
@@ -199,6 +201,22 @@ pub(super) mod tests {
     ) -> Result<Authority, PkiError> {
         let clock = clock::system();
         Authority::load(data, is_new, algorithm, &envelope(byte), clock.clone(), Mint::system(clock))
+    }
+
+    #[test]
+    fn hostile_row_48_what_is_made_while_the_clock_is_an_hour_ahead_is_good_when_it_was_put_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_millis(1_795_000_000_000);
+        let clock = ManualClock::at(now);
+        clock.jump(3_600_000);
+        let mint = Mint::system(clock.clone());
+        let authority = Authority::load(dir.path(), true, KeyAlgorithm::EcdsaP256, &envelope(1), clock, mint).unwrap();
+        let listener = authority.issue_server(&["localhost".to_owned()]).unwrap();
+        for certificate in &listener.chain {
+            let (_, read) = x509_parser::parse_x509_certificate(certificate).unwrap();
+            let slow_agent = now.as_millis() / 1_000 - 600;
+            assert!(read.validity().not_before.timestamp() <= slow_agent, "{:?}", read.validity());
+        }
     }
 
     #[test]

@@ -136,6 +136,7 @@ fn leaf(usage: ExtendedKeyUsagePurpose) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
+    use super::super::authority::BACKDATE;
     use super::super::authority::tests::{load, load_with};
     use super::*;
     use cratekube_common::domain::key_algorithm::KeyAlgorithm;
@@ -168,7 +169,7 @@ mod tests {
         let san = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
         assert!(matches!(san[..], [GeneralName::URI(uri)] if uri == format!("{AGENT_URI_PREFIX}{id}")));
         let life = certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp();
-        assert_eq!(life, 24 * 3600 + 300);
+        assert_eq!(u64::try_from(life).unwrap(), (AGENT_LIFE + BACKDATE).as_secs());
     }
 
     #[test]

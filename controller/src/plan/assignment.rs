@@ -4,6 +4,7 @@
 //! yet may be given to any agent that is allowed its environment, and from then on stays there.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use cratekube_common::domain::agent::AgentState;
 use cratekube_common::domain::environment::EnvironmentPattern;
@@ -56,6 +57,18 @@ pub fn choose(mut candidates: Vec<Candidate>, wanted: usize) -> Vec<Candidate> {
 pub enum Waiting {
     /// Another attempt holds the cluster.
     Locked,
+    /// It is to be tried again.
+    Retry {
+        /// Attempts that ran.
+        attempts: u32,
+        /// How long after the last of them.
+        wait: Duration,
+    },
+    /// A run of it is out of touch.
+    Lost {
+        /// The agent that has it.
+        agent: AgentName,
+    },
     /// The state volume is served by no agent that is enrolled.
     VolumeUnserved(VolumeId),
     /// The agent that serves the state volume.
@@ -78,11 +91,18 @@ pub enum Waiting {
     },
 }
 
-/// Why a queued operation waits, in a sentence.
+/// Why an operation waits, in a sentence.
 #[must_use]
 pub fn waiting_for(environment: &EnvironmentName, waiting: &Waiting) -> String {
     match waiting {
         Waiting::Locked => "Another run holds the cluster; its end is not known yet.".into(),
+        Waiting::Retry { attempts, wait } => {
+            format!("Attempt {} begins {} s after the last one ended.", attempts + 1, wait.as_secs_f64().ceil())
+        }
+        Waiting::Lost { agent } => format!(
+            "Its run is out of touch with agent {agent}, and its end is not known. The cluster stays locked until the \
+             agent comes back, another one serves the state volume, or an administrator forces it (force-unlock)."
+        ),
         Waiting::VolumeUnserved(volume) => {
             format!("No agent serves state volume {volume}: attach it to a bastion with an enrolled agent.")
         }
@@ -152,6 +172,9 @@ mod tests {
         let say = |waiting| waiting_for(&environment(), &waiting);
         assert!(say(Waiting::NewCluster { agent_enrolled: false }).contains("environment prod"));
         assert!(say(Waiting::VolumeUnserved(A)).contains(&A.to_string()));
+        let retry = Waiting::Retry { attempts: 1, wait: Duration::from_millis(30_001) };
+        assert_eq!(say(retry), "Attempt 2 begins 31 s after the last one ended.");
+        assert!(say(Waiting::Lost { agent: "bastion-a".parse().unwrap() }).contains("agent bastion-a"));
         assert!(say(agent(AgentState::Cordoned, None, 0)).contains("is cordoned"));
         assert!(say(agent(AgentState::Active, Some(false), 0)).contains("is offline"));
         assert!(say(agent(AgentState::Active, Some(true), 2)).contains("All 2 slots of agent bastion-a"));

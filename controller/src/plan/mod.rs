@@ -4,7 +4,9 @@
 //! what is decided here inside the transaction that read the values.
 
 pub mod assignment;
+pub mod cancel;
 pub mod evidence;
 pub mod reconcile;
+pub mod retry;
 pub mod settle;
 pub mod standing;

@@ -4,7 +4,7 @@
 //! volume it would have run on, those journals were read (the agent serves the volume), and nobody
 //! ever said that it started. Everything else stays locked until its end is known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cratekube_common::domain::attempt::{AttemptState, Fence};
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, VolumeId};
@@ -49,7 +49,7 @@ pub struct Reconciliation {
 #[must_use]
 pub fn reconcile(
     agent: AgentId,
-    served: &HashSet<VolumeId>,
+    served: &BTreeSet<VolumeId>,
     held: &[HeldRun],
     recorded: &[Recorded],
 ) -> Reconciliation {
@@ -84,7 +84,7 @@ pub fn reconcile(
 
 /// True when the run is the recorded attempt's, and the agent is the one to go on with it: it had it
 /// before, or it serves the volume now.
-fn is_its_own(agent: AgentId, served: &HashSet<VolumeId>, run: &HeldRun, attempt: &Recorded) -> bool {
+fn is_its_own(agent: AgentId, served: &BTreeSet<VolumeId>, run: &HeldRun, attempt: &Recorded) -> bool {
     attempt.state.locks()
         && attempt.fence == run.fence
         && attempt.cluster == run.cluster

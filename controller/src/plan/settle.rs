@@ -4,6 +4,8 @@
 //! as failed with the class `state`, whatever it says itself. A cancel that came too late does not
 //! undo what is done.
 
+use std::time::Duration;
+
 use cratekube_common::domain::attempt::AttemptEvent;
 use cratekube_common::domain::cluster::{ClusterEvent, Condition};
 use cratekube_common::domain::failure::{Failure, FailureClass};
@@ -13,7 +15,9 @@ use cratekube_common::domain::operation::{OperationEvent, OperationState};
 use cratekube_common::domain::run::{RunOutcome, RunReport};
 use cratekube_common::domain::task::{TaskEvent, TaskKind};
 
+use super::cancel::{cancelled, given_up};
 use super::evidence::{self, Finding, StateRecord};
+pub use super::retry::RetryPolicy;
 
 /// Said of everything that a stand-in for `rke` did.
 const REHEARSAL: &str = "Nothing real was built: the agent's `rke` is a rehearsal.";
@@ -29,34 +33,16 @@ pub struct RunView {
     pub kind: TaskKind,
     /// The operation's tasks that wait for this one, in order.
     pub pending: Vec<TaskId>,
-    /// Attempts of this task so far, this one included.
+    /// Attempts of this task that ran so far, this one included.
     pub attempts: u32,
+    /// True when another agent went on with the run than the one that began it.
+    pub taken_over: bool,
     /// The cluster.
     pub cluster: ClusterId,
     /// What is known about it now.
     pub conditions: Vec<Condition>,
     /// What is on record of its state.
     pub record: StateRecord,
-}
-
-/// When a failed run is tried again without being asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Attempts of one task, at most; 1 means never again.
-    pub attempts: u32,
-}
-
-impl RetryPolicy {
-    /// Whatever failed stays failed until someone asks again.
-    pub const NEVER: Self = Self { attempts: 1 };
-
-    fn allows(self, view: &RunView, failure: &Failure) -> bool {
-        let asked_to_stop = view.operation == OperationState::Cancelling;
-        failure.class == FailureClass::Interrupted
-            && failure.retryable
-            && !asked_to_stop
-            && view.attempts < self.attempts
-    }
 }
 
 /// Every step that follows from the end of a run.
@@ -84,6 +70,8 @@ pub struct Settlement {
     pub release: Option<TaskId>,
     /// Tasks that will never run.
     pub drop: Vec<TaskId>,
+    /// How long the task waits before it is tried again.
+    pub retry_after: Option<Duration>,
 }
 
 /// How a run ended, after comparing what it says with what is known.
@@ -113,7 +101,8 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
 }
 
 fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
-    let provision = view.kind == TaskKind::Provision;
+    // Everything but a removal leaves a state to go on from.
+    let provision = view.kind != TaskKind::Remove;
     if let Some(words) = finding.contradiction.as_ref().filter(|_| provision) {
         let said = match &report.outcome {
             RunOutcome::Succeeded => "the run succeeded".to_owned(),
@@ -152,7 +141,9 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
         known: None,
         release: None,
         drop: view.pending.clone(),
+        retry_after: None,
     };
+    let retry = |failure: &Failure| policy.wait(view, failure).filter(|_| !over);
     match end {
         End::Done if view.pending.is_empty() => {
             s.task = TaskEvent::Succeeded;
@@ -160,6 +151,8 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
             s.cluster = Some(match view.kind {
                 TaskKind::Provision => ClusterEvent::Verified,
                 TaskKind::Remove => ClusterEvent::Removed,
+                // The state is back; what it describes was not looked at.
+                TaskKind::RecoverState => ClusterEvent::Degraded,
             });
         }
         End::Done if stopping || over => {
@@ -173,7 +166,8 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
             s.drop.clear();
             s.release = view.pending.first().copied();
         }
-        End::Failed(failure) if !over && policy.allows(view, &failure) => {
+        End::Failed(failure) if retry(&failure).is_some() => {
+            s.retry_after = retry(&failure);
             s.task = TaskEvent::Requeued;
             s.operation = Some(OperationEvent::Requeued);
             s.failure = Some(failure);
@@ -197,41 +191,13 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
     s
 }
 
-/// What follows when an attempt never started.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Release {
-    /// The task's step.
-    pub task: TaskEvent,
-    /// The operation's step.
-    pub operation: OperationEvent,
-    /// The cluster's step.
-    pub cluster: Option<ClusterEvent>,
-    /// Why it ended, when it did.
-    pub failure: Option<Failure>,
-}
-
-/// Decides what becomes of a task whose attempt never started.
+/// What follows when a run is given up: on an admin's word, nothing of it is waited for any more.
 #[must_use]
-pub fn release(operation: OperationState) -> Release {
-    if operation == OperationState::Cancelling {
-        return Release {
-            task: TaskEvent::Cancelled,
-            operation: OperationEvent::Cancelled,
-            cluster: Some(ClusterEvent::Failed),
-            failure: Some(cancelled()),
-        };
-    }
-    Release { task: TaskEvent::Requeued, operation: OperationEvent::Requeued, cluster: None, failure: None }
-}
-
-fn cancelled() -> Failure {
-    Failure {
-        class: FailureClass::Cancelled,
-        message: "It was cancelled on request.".into(),
-        line: None,
-        retryable: true,
-        remedy: "Ask for it again, or remove the cluster.".into(),
-    }
+pub fn give_up(view: &RunView, reason: &str) -> Settlement {
+    let mut settlement = steps(view, End::Failed(given_up(reason)), RetryPolicy::NEVER);
+    settlement.attempt = AttemptEvent::Fenced;
+    settlement.conditions.clone_from(&view.conditions);
+    settlement
 }
 
 fn is_rehearsal(report: &RunReport) -> bool {

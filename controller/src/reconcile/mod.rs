@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::runtime::clock::Clock;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,26 +53,19 @@ pub fn cut_connections(tasks: &TaskTracker, store: Arc<dyn Store>, cuts: Cuts, s
     }));
 }
 
-/// Keeps the listeners' certificates fresh, and looks at once when told by SIGHUP, until told to stop.
-pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, stop: &CancellationToken) {
+/// Keeps the listeners' certificates fresh, and looks at once when told to, until told to stop.
+pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, look: Arc<Notify>, stop: &CancellationToken) {
     let stop = stop.clone();
     tasks.spawn(async move {
-        let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
-            let told = async {
-                match &mut hangup {
-                    Some(hangup) => hangup.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_AT_CERTIFICATES_EVERY) => {}
-                _ = told => tracing::info!("told by a signal to look at the listeners' certificates"),
+                () = look.notified() => {}
             }
-            renewals.iter().for_each(|renewal| {
+            for renewal in &renewals {
                 renewal.pass();
-            });
+            }
         }
     });
 }

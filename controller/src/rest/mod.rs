@@ -22,6 +22,7 @@ pub mod operations;
 mod output;
 pub mod problem;
 mod problems;
+mod quarantine;
 mod query;
 mod reason;
 mod refusals;

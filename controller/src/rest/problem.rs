@@ -67,6 +67,12 @@ kinds! {
     Busy             = "cluster-busy",          CONFLICT,               true,  "Another operation is at work on the cluster", "Wait until the operation in `operation` has ended.";
     NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
     TokenUsed        = "join-token-used",       CONFLICT,               false, "The join token was used", "Revoke the agent that it made, if it should not be there.";
+    Over             = "operation-over",        CONFLICT,               false, "The operation has ended", "Look at its outcome; `retry` asks for the same again where it did not succeed.";
+    NotOver          = "operation-not-over",    CONFLICT,               true,  "The operation has not ended", "Wait until it has ended, or cancel it.";
+    NotLocked        = "not-locked",            CONFLICT,               false, "No run holds the cluster", "There is nothing to unlock.";
+    AgentConnected   = "agent-connected",       CONFLICT,               false, "The agent is connected", "Cancel the operation, or drain the agent: nothing is unknown while it is here.";
+    AgentHolds       = "agent-holds-runs",      CONFLICT,               false, "The agent holds runs whose ends are not known", "Wait until it comes back, or repeat the request with `force` once it is certain that no `rke` of it is at work.";
+    AgentState       = "agent-state",           CONFLICT,               false, "The agent's state does not allow this", "Look at the agent's state; `uncordon` brings one back that is draining.";
     Changed          = "revision-changed",      PRECONDITION_FAILED,    false, "The cluster changed since you looked", "Look at it again and repeat the request with the new `ETag`.";
     BodyTooLarge     = "body-too-large",        PAYLOAD_TOO_LARGE,      false, "The body is too large", "Send less: `detail` names the limit.";
     MediaType        = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, false, "The body's type is not supported", "Send `Content-Type: application/json`, without compression.";
@@ -287,6 +293,15 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::TokenUsed => Self::new(Kind::TokenUsed, "there is nothing left to take back"),
             ServiceError::NotAllowed(reason) => Self::new(Kind::NotAllowed, reason),
+            ServiceError::Over(_) => Self::new(Kind::Over, error.to_string()),
+            ServiceError::NotOver(_) => Self::new(Kind::NotOver, error.to_string()),
+            ServiceError::NotLocked => Self::new(Kind::NotLocked, error.to_string()),
+            ServiceError::AgentConnected(_) => Self::new(Kind::AgentConnected, error.to_string()),
+            ServiceError::AgentState(_) => Self::new(Kind::AgentState, error.to_string()),
+            ServiceError::AgentHolds(ref attempts) => {
+                let attempts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+                Self::new(Kind::AgentHolds, error.to_string()).with_member("attempts", json!(attempts))
+            }
         }
     }
 }
@@ -316,6 +331,8 @@ pub struct ProblemDocument {
     errors: Option<Vec<Mistake>>,
     /// The operation that is in the way (`cluster-busy`).
     operation: Option<String>,
+    /// Attempts that an agent holds (`agent-holds-runs`).
+    attempts: Option<Vec<String>>,
     /// What was looked at (`not-ready`).
     checks: Option<Vec<super::health::CheckResult>>,
 }

@@ -8,7 +8,9 @@ use super::caller::authenticate;
 use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
-use super::{agents, clusters, environments, generations, health, join_tokens, openapi, operations, output, problems};
+use super::{
+    agents, clusters, environments, generations, health, join_tokens, openapi, operations, output, problems, quarantine,
+};
 
 type Route = (&'static str, MethodRouter<RestState>);
 
@@ -28,10 +30,14 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/environments", get(environments::list)),
         ("/v1/environments/{env}/clusters", get(clusters::list::list).post(clusters::create::create)),
         ("/v1/environments/{env}/clusters/{name}", get(clusters::show::show).delete(clusters::remove::remove)),
+        ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),
+        ("/v1/operations/{id}/cancel", post(operations::cancel::cancel)),
         ("/v1/operations/{id}/output", get(output::show)),
+        ("/v1/operations/{id}/retry", post(operations::retry::retry)),
         ("/v1/admin/agents", get(agents::list::list)),
         ("/v1/admin/agents/{id}", get(agents::show::show)),
         ("/v1/admin/agents/{id}/revoke", post(agents::bar::revoke)),
@@ -39,6 +45,11 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/admin/agents/{id}/unban", post(agents::bar::unban)),
         ("/v1/admin/join-tokens", get(join_tokens::list::list).post(join_tokens::create::create)),
         ("/v1/admin/join-tokens/{id}", delete(join_tokens::withdraw::withdraw)),
+        ("/v1/admin/agents/{id}/cordon", post(agents::change::cordon)),
+        ("/v1/admin/agents/{id}/drain", post(agents::change::drain)),
+        ("/v1/admin/agents/{id}/forget", post(agents::forget::forget)),
+        ("/v1/admin/agents/{id}/uncordon", post(agents::change::uncordon)),
+        ("/v1/admin/quarantine", get(quarantine::list)),
     ]
 }
 

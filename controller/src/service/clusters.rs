@@ -11,7 +11,8 @@ use super::spec_secrets::seal_secrets;
 use super::versions::{VersionVerdict, judge};
 use super::{Actor, Service, ServiceError};
 use crate::store::{
-    AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, IDEMPOTENCY_TTL, Idempotency, Page, PageRequest,
+    AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, ForceUnlock, Forced, IDEMPOTENCY_TTL, Idempotency,
+    Page, PageRequest,
 };
 
 /// A key under which a repeated request finds the first one's answer.
@@ -47,6 +48,19 @@ pub struct UnwantedCluster {
     pub reason: String,
     /// Only if it is still at this revision.
     pub if_revision: Option<u64>,
+}
+
+/// A cluster whose state is to be brought back.
+#[derive(Debug, Clone)]
+pub struct LostState {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// Why.
+    pub reason: String,
+    /// From this generation and no other.
+    pub generation: Option<u64>,
 }
 
 /// Proof that work was recorded.
@@ -111,11 +125,69 @@ impl Service {
             if_revision: unwanted.if_revision,
             requested_by: actor.subject.clone(),
             reason: Some(unwanted.reason),
+            generation: None,
+            retry_of: None,
             idempotency: self.idempotency(actor, idempotency),
             audit: actor.audit("cluster.remove", object, detail),
             now: self.clock.now(),
         };
         self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// Records that a cluster's state is to be brought back.
+    ///
+    /// # Errors
+    /// When it was not recorded, and why.
+    pub async fn recover_state(
+        &self,
+        actor: &Actor,
+        lost: LostState,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Receipt, ServiceError> {
+        let object = format!("{}/{}", lost.environment, lost.name);
+        let request = AcceptOperation {
+            operation: self.mint.id(),
+            tasks: self.task_ids(OperationKind::RecoverState),
+            kind: OperationKind::RecoverState,
+            environment: lost.environment,
+            name: lost.name,
+            if_revision: None,
+            requested_by: actor.subject.clone(),
+            generation: lost.generation,
+            retry_of: None,
+            idempotency: self.idempotency(actor, idempotency),
+            audit: actor.audit("cluster.recover-state", object, lost.reason.clone()),
+            reason: Some(lost.reason),
+            now: self.clock.now(),
+        };
+        self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// Gives up the run that holds a cluster, whose end is not known.
+    ///
+    /// # Errors
+    /// When nothing is unknown, or the store fails.
+    pub async fn force_unlock(
+        &self,
+        actor: &Actor,
+        environment: EnvironmentName,
+        name: ClusterName,
+        reason: String,
+    ) -> Result<Operation, ServiceError> {
+        let audit = actor.audit("cluster.force-unlock", format!("{environment}/{name}"), reason.clone());
+        let (connected, now) = (self.lines.connected(), self.clock.now());
+        let request = ForceUnlock { environment, name, reason, connected, audit, now };
+        match self.store.force_unlock(request).await? {
+            Forced::Done(operation) => {
+                tracing::warn!(operation = %operation.id, actor = actor.subject, "a run whose end is not known was given up");
+                self.watch.announce(operation.id);
+                self.watch.announce_work();
+                Ok(*operation)
+            }
+            Forced::Alive(agent) => Err(ServiceError::AgentConnected(agent)),
+            Forced::NotLocked => Err(ServiceError::NotLocked),
+            Forced::NotFound => Err(ServiceError::NotFound),
+        }
     }
 
     /// A cluster.
@@ -156,7 +228,7 @@ impl Service {
         Ok(judge(version, &self.store.kubernetes_versions().await?))
     }
 
-    fn receipt(&self, acceptance: Acceptance) -> Result<Receipt, ServiceError> {
+    pub(super) fn receipt(&self, acceptance: Acceptance) -> Result<Receipt, ServiceError> {
         match acceptance {
             Acceptance::Accepted(operation) => {
                 self.watch.announce_work();
@@ -172,11 +244,11 @@ impl Service {
         }
     }
 
-    fn task_ids<T: From<uuid::Uuid>>(&self, kind: OperationKind) -> Vec<T> {
+    pub(super) fn task_ids<T: From<uuid::Uuid>>(&self, kind: OperationKind) -> Vec<T> {
         kind.tasks().iter().map(|_| self.mint.id()).collect()
     }
 
-    fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {
+    pub(super) fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {
         key.map(|key| Idempotency {
             subject: actor.subject.clone(),
             key: key.key,

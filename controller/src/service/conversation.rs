@@ -1,6 +1,7 @@
 //! What is said between the service and a connected agent, as values: no wire, no store.
 
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
+use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AttemptId, SessionId};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
@@ -42,6 +43,19 @@ pub struct Greeting {
     pub agent_now: Timestamp,
     /// Where it connects from.
     pub address: String,
+}
+
+/// An assignment that was not taken, and never started.
+#[derive(Debug, Clone)]
+pub struct Declined {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Whether it is of a kind that the agent does not know, and will not before it is upgraded.
+    pub unsupported: bool,
 }
 
 /// What a heartbeat says.

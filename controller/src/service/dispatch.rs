@@ -5,28 +5,29 @@
 //! sent. Not here: what a message looks like (`grpc`), who is late ([`super::leases`]), what follows
 //! from a report (`plan`, applied by the store).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::domain::agent::{Agent, AgentFacts, AgentState, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
-use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{AgentId, AttemptId, SessionId, VolumeId};
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
-use cratekube_common::runtime::{clock::Clock, mint::Mint};
+use cratekube_common::runtime::{clock::Clock, fault, mint::Mint};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{Connected, Greeting, Heartbeat, Order};
+use super::conversation::{Connected, Declined, Greeting, Heartbeat, Order};
 use super::credit::{Credit, Taken};
 use super::leases::Leases;
+use super::lines::{Line, Lines};
 use super::presence::{Presence, Seen};
+use super::retries::Retries;
 use super::spec_secrets::{SpecVault, VaultError, open_secrets};
 use super::watch::Watch;
+use crate::plan::settle::RetryPolicy;
 use crate::store::{Applied, ConnectAgent, HeartbeatFacts, LeaseTasks, LeasedTask, Settled, Store, StoreError};
 
 /// Orders waiting for one agent at most; more means that nobody reads them.
@@ -34,23 +35,32 @@ const ORDERS: usize = 256;
 /// After an agent declined an assignment it is offered nothing for this long: what made it decline
 /// (a run that is still ending, a lock) takes longer than a round trip to pass.
 const PAUSE_AFTER_DECLINE: Duration = Duration::from_secs(5);
+/// And no longer than this, however often it declined.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Tasks leased in one transaction at most.
 const BATCH: u32 = 32;
 
-/// A line to a connected agent.
+/// What a conversation is made of.
 #[derive(Debug)]
-struct Line {
-    session: SessionId,
-    credit: Credit,
-    volumes: Vec<VolumeId>,
-    environments: EnvironmentPattern,
-    takes_work: bool,
-    /// Nothing is offered before this point of the monotonic clock.
-    not_before: Duration,
-    /// Volumes that another agent's session served when this one connected.
-    contested: Vec<VolumeId>,
-    orders: mpsc::Sender<Order>,
-    end: CancellationToken,
+pub struct DispatchParts {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// Who is told.
+    pub watch: Watch,
+    /// Who is here.
+    pub presence: Presence,
+    /// Lines to agents.
+    pub lines: Lines,
+    /// Who is late.
+    pub leases: Leases,
+    /// When what failed is tried again.
+    pub retry_policy: RetryPolicy,
+    /// Encrypts secrets of specs.
+    pub vault: Arc<dyn SpecVault>,
+    /// The time.
+    pub clock: Clock,
+    /// New identifiers.
+    pub mint: Mint,
 }
 
 /// The conversation with agents.
@@ -59,26 +69,22 @@ pub struct Dispatch {
     store: Arc<dyn Store>,
     watch: Watch,
     presence: Presence,
+    lines: Lines,
     leases: Leases,
+    retry_policy: RetryPolicy,
+    retries: Retries,
     vault: Arc<dyn SpecVault>,
     clock: Clock,
     mint: Mint,
-    lines: Mutex<HashMap<AgentId, Line>>,
 }
 
 impl Dispatch {
     /// A conversation with nobody yet.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn Store>,
-        watch: Watch,
-        presence: Presence,
-        leases: Leases,
-        vault: Arc<dyn SpecVault>,
-        clock: Clock,
-        mint: Mint,
-    ) -> Self {
-        Self { store, watch, presence, leases, vault, clock, mint, lines: Mutex::default() }
+    pub fn new(parts: DispatchParts) -> Self {
+        let DispatchParts { store, watch, presence, lines, leases, retry_policy, vault, clock, mint } = parts;
+        let retries = Retries::new(Arc::clone(&store), watch.clone());
+        Self { store, watch, presence, lines, leases, retry_policy, retries, vault, clock, mint }
     }
 
     /// How long a lease lasts without renewal.
@@ -87,7 +93,8 @@ impl Dispatch {
         self.leases.ttl()
     }
 
-    /// Gives every attempt on record a full lease: called once, before agents can connect.
+    /// Gives every attempt on record a full lease, and every task that waits its whole wait: called once,
+    /// before agents can connect.
     ///
     /// # Errors
     /// From the store.
@@ -95,7 +102,7 @@ impl Dispatch {
         for (attempt, agent) in self.store.held_attempts().await? {
             self.leases.hold(agent, attempt);
         }
-        Ok(())
+        self.retries.start().await
     }
 
     /// An agent connects: reconciles what it holds and opens a session, ending an older one.
@@ -135,35 +142,29 @@ impl Dispatch {
             environments: agent.environments.clone(),
             takes_work: agent.state == AgentState::Active,
             not_before: Duration::ZERO,
+            unsupported: 0,
             contested,
             orders: sender,
             end: end.clone(),
         };
-        if let Some(older) = self.lines().insert(agent.id, line) {
-            older.end.cancel();
-        }
+        self.lines.open(agent.id, line);
         // Runs that never started may have gone back to the queue.
         self.watch.announce_work();
         Ok(Connected { session, verdicts, orders, end })
     }
 
     /// A session is over.
-    pub fn disconnect(&self, agent: AgentId, session: SessionId) {
-        self.presence.leave(agent, session);
-        let mut lines = self.lines();
-        if lines.get(&agent).is_some_and(|line| line.session == session) {
-            let freed = lines.remove(&agent).map(|line| line.volumes).unwrap_or_default();
-            // Who wanted one of its volumes connects again and gets it.
-            let wants = |line: &&Line| line.contested.iter().any(|volume| freed.contains(volume));
-            lines.values().filter(wants).for_each(|line| line.end.cancel());
+    pub async fn disconnect(&self, agent: AgentId, session: SessionId) {
+        let was_current = self.presence.leave(agent, session);
+        self.lines.close(agent, session);
+        if was_current && let Err(error) = self.store.note_disconnect(agent).await {
+            tracing::warn!(%agent, %error, "cannot note that an agent left");
         }
     }
 
     /// The agent can take so many assignments now.
     pub async fn ready(&self, agent: AgentId, session: SessionId, slots: u32) {
-        if let Some(line) = self.lines().get_mut(&agent).filter(|line| line.session == session) {
-            line.credit.ready(slots);
-        }
+        self.lines.with(agent, session, |line| line.credit.ready(slots));
         self.presence.update(agent, session, |seen| seen.free_slots = slots);
         self.offer(agent).await;
     }
@@ -175,9 +176,7 @@ impl Dispatch {
     pub async fn heartbeat(&self, agent: AgentId, session: SessionId, beat: Heartbeat) -> Result<(), StoreError> {
         let now = self.clock.now();
         let skew = beat.agent_now.as_millis() - now.as_millis();
-        if let Some(line) = self.lines().get_mut(&agent).filter(|line| line.session == session) {
-            line.volumes = served(&beat.volumes);
-        }
+        self.lines.with(agent, session, |line| line.volumes = served(&beat.volumes));
         self.presence.update(agent, session, |seen| {
             seen.last_seen_at = now;
             seen.clock_skew_ms = skew;
@@ -196,13 +195,13 @@ impl Dispatch {
         };
         if verdicts.iter().any(late) {
             // The agent says anew what it holds, and is told.
-            self.end(agent, session);
+            self.lines.with(agent, session, |line| line.end.cancel());
             return Ok(());
         }
         // One without a lease was settled while the heartbeat was on its way: the agent is told already.
         verdicts.retain(|(attempt, verdict)| *verdict != RunVerdict::Continue && !without_lease.contains(attempt));
         if !verdicts.is_empty() {
-            self.order(agent, Order::Verdicts(verdicts));
+            self.lines.order(agent, Order::Verdicts(verdicts));
         }
         Ok(())
     }
@@ -243,20 +242,17 @@ impl Dispatch {
     ///
     /// # Errors
     /// From the store.
-    pub async fn declined(
-        &self,
-        agent: AgentId,
-        attempt: AttemptId,
-        fence: Fence,
-        reason: String,
-    ) -> Result<(), StoreError> {
+    pub async fn declined(&self, agent: AgentId, declined: Declined) -> Result<(), StoreError> {
+        let Declined { attempt, fence, reason, unsupported } = declined;
         tracing::warn!(%agent, %attempt, reason, "assignment declined");
         let applied = self.store.release_attempt(agent, attempt, fence, reason, self.clock.now()).await?;
         self.leases.release(attempt);
         self.applied(agent, attempt, applied);
-        if let Some(line) = self.lines().get_mut(&agent) {
-            line.not_before = self.clock.monotonic() + PAUSE_AFTER_DECLINE;
-        }
+        let now = self.clock.monotonic();
+        self.lines.with_current(agent, |line| {
+            line.unsupported = if unsupported { line.unsupported.saturating_add(1) } else { 0 };
+            line.not_before = now + pause_after_decline(line.unsupported);
+        });
         // Another agent may take it, if it is bound to none.
         self.watch.announce_work();
         Ok(())
@@ -268,23 +264,29 @@ impl Dispatch {
     /// From the store; the agent sends the report again then.
     pub async fn report(&self, agent: AgentId, report: RunReport) -> Result<(), StoreError> {
         let (attempt, fence) = (report.attempt, report.fence);
-        match self.store.settle_attempt(agent, report, self.clock.now()).await? {
-            Settled::Now { operation, more_work } => {
+        match self.store.settle_attempt(agent, report, self.retry_policy, self.clock.now()).await? {
+            Settled::Now { operation, more_work, retry } => {
                 tracing::info!(%agent, %attempt, %operation, "run settled");
                 self.leases.release(attempt);
+                if let Some((task, wait)) = retry {
+                    tracing::info!(%task, %operation, wait_ms = wait.as_millis(), "the task is to be tried again");
+                    self.retries.wait(task, wait);
+                }
                 self.watch.announce(operation);
                 if more_work {
                     self.watch.announce_work();
                 }
-                self.order(agent, Order::Recorded(attempt));
+                self.lines.order(agent, Order::Recorded(attempt));
             }
-            Settled::Already(_) => self.order(agent, Order::Recorded(attempt)),
+            Settled::Already(_) => {
+                self.lines.order(agent, Order::Recorded(attempt));
+            }
             Settled::OutputMissing { stored } => {
                 tracing::warn!(%agent, %attempt, stored, "report came before its output; waiting for the output");
             }
             Settled::Stale => {
                 tracing::warn!(%agent, %attempt, %fence, "stale report kept as evidence, not applied");
-                self.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Forget)]));
+                self.lines.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Forget)]));
             }
         }
         Ok(())
@@ -314,22 +316,20 @@ impl Dispatch {
             tracing::warn!(%attempt, %agent, "lease ran out; the run's fate is unknown and its cluster stays locked");
             late.push(agent);
         }
-        self.lines().iter().filter(|(agent, _)| late.contains(agent)).for_each(|(_, line)| line.end.cancel());
+        late.into_iter().for_each(|agent| self.lines.end(agent));
         Ok(())
     }
 
     /// Offers work to every agent with room, each time some is announced, until told to stop.
     pub async fn run(&self, stop: CancellationToken) {
-        while stop.run_until_cancelled(self.watch.work()).await.is_some() {
-            for agent in self.with_room() {
-                self.offer(agent).await;
+        let offering = async {
+            while stop.run_until_cancelled(self.watch.work()).await.is_some() {
+                for agent in self.lines.with_room() {
+                    self.offer(agent).await;
+                }
             }
-        }
-    }
-
-    fn with_room(&self) -> Vec<AgentId> {
-        let mut lines = self.lines();
-        lines.iter_mut().filter_map(|(agent, line)| line.credit.announced().then_some(*agent)).collect()
+        };
+        tokio::join!(offering, self.retries.run(stop.clone()));
     }
 
     /// Leases what an agent can take and sends it.
@@ -340,8 +340,7 @@ impl Dispatch {
                 Vec::new()
             });
             let count = u32::try_from(leased.len()).unwrap_or(u32::MAX);
-            let line = |line: &mut Line| line.session == session && line.credit.settle(taken, count);
-            let again = self.lines().get_mut(&agent).is_some_and(line);
+            let again = self.lines.with(agent, session, |line| line.credit.settle(taken, count)).unwrap_or(false);
             for task in leased {
                 self.send(agent, session, task).await;
             }
@@ -353,25 +352,27 @@ impl Dispatch {
 
     /// Takes an agent's credit for one lease; nothing when it has none or takes no work.
     fn wish(&self, agent: AgentId) -> Option<(LeaseTasks, SessionId, Taken)> {
-        let mut lines = self.lines();
         let now = self.clock.monotonic();
-        let line = lines.get_mut(&agent).filter(|line| line.takes_work && now >= line.not_before)?;
-        if line.volumes.is_empty() {
-            return None;
-        }
-        let taken = line.credit.take(BATCH)?;
-        let request = LeaseTasks {
-            agent,
-            attempts: (0..taken.slots).map(|_| self.mint.id()).collect(),
-            volumes: line.volumes.clone(),
-            environments: line.environments.clone(),
-            now: self.clock.now(),
+        let take = |line: &mut Line| {
+            if !line.takes_work || now < line.not_before || line.volumes.is_empty() {
+                return None;
+            }
+            let taken = line.credit.take(BATCH)?;
+            let request = LeaseTasks {
+                agent,
+                attempts: (0..taken.slots).map(|_| self.mint.id()).collect(),
+                volumes: line.volumes.clone(),
+                environments: line.environments.clone(),
+                now: self.clock.now(),
+            };
+            Some((request, line.session, taken))
         };
-        Some((request, line.session, taken))
+        self.lines.with_current(agent, take).flatten()
     }
 
     /// Sends a leased task on the session that asked for it; gives it back when that is over.
     async fn send(&self, agent: AgentId, session: SessionId, task: LeasedTask) {
+        fault::point("lease.granted");
         let LeasedTask { mut assignment, sealed_secrets } = task;
         let (attempt, fence, operation) = (assignment.attempt, assignment.fence, assignment.operation);
         if let Some(sealed) = sealed_secrets {
@@ -396,16 +397,17 @@ impl Dispatch {
 
     /// Puts an assignment on a session; says whether it went out.
     fn assign(&self, agent: AgentId, session: SessionId, assignment: Assignment) -> bool {
-        let lines = self.lines();
-        let Some(line) = lines.get(&agent).filter(|line| line.session == session) else { return false };
         let attempt = assignment.attempt;
-        self.leases.hold(agent, attempt);
-        let sent = line.orders.try_send(Order::Assign(Box::new(assignment))).is_ok();
-        if !sent {
-            self.leases.release(attempt);
-            line.end.cancel();
-        }
-        sent
+        let put = |line: &mut Line| {
+            self.leases.hold(agent, attempt);
+            let sent = line.orders.try_send(Order::Assign(Box::new(assignment))).is_ok();
+            if !sent {
+                self.leases.release(attempt);
+                line.end.cancel();
+            }
+            sent
+        };
+        self.lines.with(agent, session, put).unwrap_or(false)
     }
 
     /// A task whose secrets do not open cannot be done: it is settled as refused, with the remedy.
@@ -437,28 +439,18 @@ impl Dispatch {
     fn applied(&self, agent: AgentId, attempt: AttemptId, applied: Applied) {
         match applied {
             Applied::Done(operation) => self.watch.announce(operation),
-            Applied::Stale => self.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Forget)])),
+            Applied::Stale => {
+                self.lines.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Forget)]));
+            }
         }
     }
+}
 
-    /// Tells an agent something. One that does not read is cut off; it will reconnect and be told.
-    fn order(&self, agent: AgentId, order: Order) {
-        if let Some(line) = self.lines().get(&agent)
-            && line.orders.try_send(order).is_err()
-        {
-            line.end.cancel();
-        }
-    }
-
-    fn end(&self, agent: AgentId, session: SessionId) {
-        if let Some(line) = self.lines().get(&agent).filter(|line| line.session == session) {
-            line.end.cancel();
-        }
-    }
-
-    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// How long an agent is offered nothing after it declined: longer each time for what it does not know,
+/// which only an upgrade changes, and with that it connects anew.
+fn pause_after_decline(unsupported: u32) -> Duration {
+    let factor = 2u32.saturating_pow(unsupported.saturating_sub(1));
+    PAUSE_AFTER_DECLINE.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 
 fn served(volumes: &[VolumeStatus]) -> Vec<VolumeId> {

@@ -5,7 +5,7 @@
 //! After a start of the controller every attempt on record has a full lease before it: no agent is
 //! judged before the controller itself has been up for as long. Wall clocks play no part.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use cratekube_common::runtime::clock::Clock;
 pub struct Leases {
     ttl: Duration,
     clock: Clock,
-    held: Mutex<HashMap<AttemptId, Lease>>,
+    held: Mutex<BTreeMap<AttemptId, Lease>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ impl Leases {
         expired
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, Lease>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AttemptId, Lease>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,22 +12,27 @@ pub mod dispatch;
 pub mod environments;
 pub mod identity;
 pub mod leases;
+pub mod lines;
 pub mod operations;
 pub mod output;
 pub mod presence;
+pub mod retries;
 pub mod spec_secrets;
 pub mod versions;
 pub mod watch;
 
 use std::sync::Arc;
 
+use cratekube_common::domain::agent::AgentState;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant};
-use cratekube_common::domain::id::OperationId;
+use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
+use cratekube_common::domain::operation::OperationState;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
 
 use crate::store::{Store, StoreError};
+use lines::Lines;
 use presence::Presence;
 use spec_secrets::SpecVault;
 use watch::Watch;
@@ -41,6 +46,8 @@ pub struct Service {
     pub watch: Watch,
     /// Who is here.
     pub presence: Presence,
+    /// Lines to those who are here.
+    pub lines: Lines,
     /// The time.
     pub clock: Clock,
     /// New identifiers.
@@ -109,4 +116,22 @@ pub enum ServiceError {
     /// The cluster's phase does not allow it.
     #[error("{0}")]
     NotAllowed(String),
+    /// The operation has ended.
+    #[error("the operation has {0}")]
+    Over(OperationState),
+    /// The operation has not ended.
+    #[error("the operation is {0}")]
+    NotOver(OperationState),
+    /// No run holds the cluster.
+    #[error("no run holds the cluster")]
+    NotLocked,
+    /// The agent that holds the run is connected.
+    #[error("agent {0}, which holds the cluster's run, is connected")]
+    AgentConnected(AgentId),
+    /// The agent's state does not allow it.
+    #[error("the agent is {0}")]
+    AgentState(AgentState),
+    /// The agent holds attempts.
+    #[error("the agent holds {} run(s) whose end is not known", .0.len())]
+    AgentHolds(Vec<AttemptId>),
 }

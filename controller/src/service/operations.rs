@@ -1,12 +1,15 @@
-//! Operations: looking at them, and waiting for one to end.
+//! Operations: looking at them, waiting for one to end, ending one, and asking for the same again.
 
 use std::time::Duration;
 
 use cratekube_common::domain::id::OperationId;
-use cratekube_common::domain::operation::Operation;
+use cratekube_common::domain::operation::{Operation, OperationState};
 
+use super::clusters::{IdempotencyKey, Receipt};
 use super::{Actor, Service, ServiceError};
-use crate::store::{AttemptRecord, OperationFilter, Page, PageRequest};
+use crate::store::{
+    AcceptOperation, AttemptRecord, CancelOperation, Cancellation, Evidence, OperationFilter, Page, PageRequest,
+};
 
 impl Service {
     /// An operation.
@@ -32,6 +35,69 @@ impl Service {
             return Ok(Page { items: Vec::new(), next: None });
         }
         Ok(self.store.operations(OperationFilter { environments, ..filter }, page).await?)
+    }
+
+    /// Ends an operation: at once when nothing of it runs, otherwise by ending its run.
+    ///
+    /// # Errors
+    /// When it ended otherwise before, or the store fails.
+    pub async fn cancel(&self, actor: &Actor, id: OperationId) -> Result<Operation, ServiceError> {
+        let audit = actor.audit("operation.cancel", id.to_string(), String::new());
+        let request = CancelOperation { operation: id, audit, now: self.clock.now() };
+        let cancelled = self.store.cancel_operation(request).await?;
+        self.watch.announce(id);
+        match cancelled {
+            Cancellation::Cancelled(operation) => Ok(*operation),
+            Cancellation::Ending { operation, agent, attempt } => {
+                self.lines.cancel_run(agent, attempt);
+                Ok(*operation)
+            }
+            Cancellation::Over(state) => Err(ServiceError::Over(state)),
+            Cancellation::NotFound => Err(ServiceError::NotFound),
+        }
+    }
+
+    /// Asks for the same again that an operation did not do.
+    ///
+    /// # Errors
+    /// When it did it, has not ended, or cannot be repeated now.
+    pub async fn retry(
+        &self,
+        actor: &Actor,
+        failed: &Operation,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Receipt, ServiceError> {
+        if failed.state == OperationState::Succeeded {
+            return Err(ServiceError::Over(failed.state));
+        }
+        if !failed.state.is_terminal() {
+            return Err(ServiceError::NotOver(failed.state));
+        }
+        let request = AcceptOperation {
+            operation: self.mint.id(),
+            tasks: self.task_ids(failed.kind),
+            kind: failed.kind,
+            environment: failed.environment.clone(),
+            name: failed.cluster.clone(),
+            if_revision: None,
+            requested_by: actor.subject.clone(),
+            reason: failed.reason.clone(),
+            // The store takes the one of the operation that is repeated.
+            generation: None,
+            retry_of: Some((failed.id, failed.cluster_id)),
+            idempotency: self.idempotency(actor, idempotency),
+            audit: actor.audit("operation.retry", failed.id.to_string(), failed.kind.to_string()),
+            now: self.clock.now(),
+        };
+        self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// What was refused and is kept as evidence, newest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, ServiceError> {
+        Ok(self.store.evidence(page).await?)
     }
 
     /// The attempts of an operation, oldest first.

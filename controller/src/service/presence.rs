@@ -3,7 +3,7 @@
 //! The store keeps what was last known of an agent; this keeps what is true at this moment on this
 //! controller. An agent is online while it has a session.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cratekube_common::domain::agent::VolumeStatus;
@@ -34,7 +34,7 @@ pub struct Seen {
 /// Who is here.
 #[derive(Debug, Clone, Default)]
 pub struct Presence {
-    agents: Arc<Mutex<HashMap<AgentId, Seen>>>,
+    agents: Arc<Mutex<BTreeMap<AgentId, Seen>>>,
 }
 
 impl Presence {
@@ -80,7 +80,7 @@ impl Presence {
         others.flat_map(|(_, seen)| &seen.volumes).filter(|v| v.fault.is_none()).map(|v| v.id).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, Seen>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AgentId, Seen>> {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

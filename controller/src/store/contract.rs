@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::domain::agent::{Agent, AgentEvent, AgentState, VolumeStatus};
 use cratekube_common::domain::attempt::{AttemptState, Fence};
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::spec::ClusterSpec;
@@ -111,12 +111,127 @@ pub struct AcceptOperation {
     pub requested_by: String,
     /// Why.
     pub reason: Option<String>,
+    /// The generation to recover state from, when one is named.
+    pub generation: Option<u64>,
+    /// The operation that this one repeats; then only if its cluster is still there.
+    pub retry_of: Option<(OperationId, ClusterId)>,
     /// Against double requests.
     pub idempotency: Option<Idempotency>,
     /// The audit entry of this change.
     pub audit: AuditEntry,
     /// When.
     pub now: Timestamp,
+}
+
+/// A wish to end an operation.
+#[derive(Debug, Clone)]
+pub struct CancelOperation {
+    /// Which.
+    pub operation: OperationId,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of a wish to end an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancellation {
+    /// Nothing of it runs, and nothing will.
+    Cancelled(Box<Operation>),
+    /// A run of it is to be ended; its agent is to be told.
+    Ending {
+        /// The operation as it is now.
+        operation: Box<Operation>,
+        /// The agent that has the run.
+        agent: AgentId,
+        /// The run.
+        attempt: AttemptId,
+    },
+    /// It ended before, otherwise.
+    Over(OperationState),
+    /// There is no such operation.
+    NotFound,
+}
+
+/// An admin's word that a run whose end is not known cannot act any more.
+#[derive(Debug, Clone)]
+pub struct ForceUnlock {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Which cluster.
+    pub name: ClusterName,
+    /// Why; told in the failure of the operation.
+    pub reason: String,
+    /// Agents that are connected now: what they hold is not forced.
+    pub connected: Vec<AgentId>,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of an admin's word.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Forced {
+    /// The attempt is fenced, its operation failed, the cluster free.
+    Done(Box<Operation>),
+    /// The agent that has the run is connected: nothing is unknown.
+    Alive(AgentId),
+    /// No run holds the cluster.
+    NotLocked,
+    /// There is no such cluster.
+    NotFound,
+}
+
+/// An admin's step of an agent's life.
+#[derive(Debug, Clone)]
+pub struct ChangeAgent {
+    /// Which.
+    pub agent: AgentId,
+    /// What is done to it.
+    pub event: AgentEvent,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of an admin's step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentChanged {
+    /// Done, or so before.
+    Done(Box<Agent>),
+    /// Its state does not allow it.
+    NotAllowed(AgentState),
+    /// There is no such agent.
+    NotFound,
+}
+
+/// An agent that will not return.
+#[derive(Debug, Clone)]
+pub struct ForgetAgent {
+    /// Which.
+    pub agent: AgentId,
+    /// Why; told in the failures of the operations that are given up.
+    pub reason: String,
+    /// Whether runs whose end is not known are given up too.
+    pub force: bool,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of forgetting an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Forgotten {
+    /// It may connect no more and serves no volume; these operations were given up.
+    Done(Vec<OperationId>),
+    /// It holds these attempts.
+    Holds(Vec<AttemptId>),
+    /// There is no such agent.
+    NotFound,
 }
 
 /// What became of a request for an operation.
@@ -200,7 +315,80 @@ pub struct AttemptRecord {
     pub output_offset: u64,
     /// Bytes of its output.
     pub output_bytes: u64,
+    /// True when another agent went on with the run than the one that began it.
+    pub taken_over: bool,
 }
+
+/// Something that was refused and is kept as evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// Its number; newer ones are higher.
+    pub number: u64,
+    /// `report` or `output`.
+    pub kind: String,
+    /// The attempt it named.
+    pub attempt: String,
+    /// The agent it came from.
+    pub agent: AgentId,
+    /// The fence it carried.
+    pub fence: Fence,
+    /// The report, or place, size and checksum of the output, as JSON.
+    pub document: serde_json::Value,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its number; later ones are higher, and there may be gaps.
+    pub number: u64,
+    /// When it was kept.
+    pub at: Timestamp,
+    /// What: `operation.running`, `cluster.ready`, `attempt.unknown`, `agent.connected`, `volume.served`, …
+    pub kind: String,
+    /// Where; none for what concerns administrators.
+    pub environment: Option<EnvironmentName>,
+    /// The cluster's name.
+    pub cluster: Option<ClusterName>,
+    /// The operation.
+    pub operation: Option<OperationId>,
+    /// The agent.
+    pub agent: Option<AgentId>,
+    /// More of it, by kind.
+    pub detail: serde_json::Value,
+}
+
+/// Which events.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// In environments that one of these patterns names.
+    pub environments: Vec<EnvironmentPattern>,
+    /// Those that concern administrators, too.
+    pub administrative: bool,
+    /// Of this environment only.
+    pub environment: Option<EnvironmentName>,
+    /// Of clusters of this name only.
+    pub cluster: Option<ClusterName>,
+    /// Of these kinds only: `cluster` stands for all that begin with `cluster.`.
+    pub kinds: Vec<String>,
+}
+
+/// A part of what happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Events {
+    /// The events, oldest first.
+    pub items: Vec<Event>,
+    /// Up to where was looked: go on after this one.
+    pub upto: u64,
+    /// The oldest that is kept; what came before is forgotten.
+    pub oldest: u64,
+    /// The newest.
+    pub newest: u64,
+}
+
+/// How long events are kept: longer than any watcher is away.
+pub const EVENT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A piece of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -481,8 +669,10 @@ pub enum Settled {
     Now {
         /// The operation, for those who watch it.
         operation: OperationId,
-        /// True when a task is queued now that was not before.
+        /// True when a task may be leased now that could not before.
         more_work: bool,
+        /// The task that is to be tried again, and how long it waits for that.
+        retry: Option<(TaskId, Duration)>,
     },
     /// This very report was recorded before.
     Already(OperationId),

@@ -20,15 +20,18 @@ pub mod conformance;
 pub mod contract;
 pub mod sqlite;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use cratekube_common::domain::agent::{Agent, AgentFacts};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, VolumeId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -36,6 +39,8 @@ use cratekube_common::domain::run::{HeldRun, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
 pub use contract::*;
+
+use crate::plan::settle::RetryPolicy;
 
 /// What controllers keep. See the module's opening for what every verb promises.
 #[async_trait]
@@ -47,6 +52,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Records an operation on an existing cluster (a removal; later kinds come the same way).
     async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError>;
+
+    /// Ends an operation: at once when nothing of it runs, or by asking its agent to end the run.
+    async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError>;
+
+    /// Gives up the run that holds a cluster, on an admin's word: the attempt is fenced, the cluster's
+    /// fence moves on, the operation fails. Whatever comes of that run later is evidence.
+    async fn force_unlock(&self, request: ForceUnlock) -> Result<Forced, StoreError>;
 
     /// A cluster by name; the newest of that name when the name was used before. Secrets masked.
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError>;
@@ -76,7 +88,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn read_output(&self, operation: OperationId, offset: u64, max: usize) -> Result<OutputPiece, StoreError>;
 
     /// Stores output of a run. `offset` counts from the beginning of that run. What is stored already
-    /// is skipped; a gap stores nothing. Durable when it answers.
+    /// is skipped; a gap stores nothing. Durable when it answers. Output that is refused leaves evidence.
     async fn append_output(
         &self,
         agent: AgentId,
@@ -84,6 +96,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         fence: Fence,
         offset: u64,
         data: Bytes,
+        now: Timestamp,
     ) -> Result<OutputAppended, StoreError>;
 
     // --- what agents do -----------------------------------------------------------------------
@@ -130,6 +143,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Agents by name.
     async fn agents(&self, page: PageRequest) -> Result<Page<Agent>, StoreError>;
+
+    /// Cordons, uncordons, drains or revokes an agent.
+    async fn change_agent(&self, request: ChangeAgent) -> Result<AgentChanged, StoreError>;
+
+    /// Forgets an agent that will not return: it is revoked, and its volumes are free for others. Refused
+    /// while it holds attempts, unless forced; then those are given up as by [`Self::force_unlock`].
+    async fn forget_agent(&self, request: ForgetAgent) -> Result<Forgotten, StoreError>;
 
     /// Kubernetes versions that any enrolled agent has ever offered; empty while none is known.
     async fn kubernetes_versions(&self) -> Result<Vec<String>, StoreError>;
@@ -194,7 +214,37 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Moves attempt, task, operation and cluster on by a run's report, records its generation and
     /// makes the next task, in one transaction. A report is accepted once; the same report again
     /// answers [`Settled::Already`]. Refused while output is missing: `OutputMissing`.
-    async fn settle_attempt(&self, agent: AgentId, report: RunReport, now: Timestamp) -> Result<Settled, StoreError>;
+    /// What failed in passing is queued again as `retries` allow, but not leased before
+    /// [`Self::release_task`].
+    async fn settle_attempt(
+        &self,
+        agent: AgentId,
+        report: RunReport,
+        retries: RetryPolicy,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError>;
+
+    /// Tasks that wait to be tried again, and how long each is to wait.
+    async fn delayed_tasks(&self) -> Result<Vec<(TaskId, Duration)>, StoreError>;
+
+    /// The wait of a task is over: it may be leased. Answers its operation if it still waited.
+    async fn release_task(&self, task: TaskId) -> Result<Option<OperationId>, StoreError>;
+
+    /// What was refused and is kept as evidence, newest first.
+    async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError>;
+
+    // --- what happened ------------------------------------------------------------------------
+
+    /// What happened after an event, oldest first, at most `limit` of what the filter lets through. Each
+    /// event is kept by the transaction of the change that it tells of: nothing is missed, and nothing
+    /// is told that did not happen.
+    async fn events(&self, after: u64, filter: EventFilter, limit: usize) -> Result<Events, StoreError>;
+
+    /// Changes whenever there are new events of this controller's own.
+    fn events_happen(&self) -> watch::Receiver<u64>;
+
+    /// An agent's session ended.
+    async fn note_disconnect(&self, agent: AgentId) -> Result<(), StoreError>;
 
     // --- housekeeping -------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::KnownState;
-use cratekube_common::domain::run::Assignment;
+use cratekube_common::domain::run::{Assignment, Recovery};
 use cratekube_common::intake::{Field, Notes, parse_json};
 
 use super::{Malformed, parse, sha256};
@@ -24,6 +24,7 @@ impl From<Assignment> for v1::Assignment {
             volume: a.volume.to_string(),
             spec_json: a.spec.to_json(Secrets::Reveal).to_string(),
             known: a.known.map(Into::into),
+            recovery: a.recovery.map(Into::into),
         }
     }
 }
@@ -43,6 +44,7 @@ impl TryFrom<v1::Assignment> for Assignment {
             volume: parse("volume", &wire.volume)?,
             spec: read_spec(&wire.spec_json)?,
             known: wire.known.map(TryInto::try_into).transpose()?,
+            recovery: wire.recovery.map(Into::into),
         })
     }
 }
@@ -56,6 +58,18 @@ fn read_spec(json: &str) -> Result<cratekube_common::domain::cluster::spec::Clus
     match (spec, faults.errors.first()) {
         (Some(spec), None) => Ok(spec),
         (_, fault) => Err(malformed(fault.map_or_else(|| "is not a spec".into(), ToString::to_string))),
+    }
+}
+
+impl From<Recovery> for v1::Recovery {
+    fn from(recovery: Recovery) -> Self {
+        Self { generation: recovery.generation, newest_recorded: recovery.newest_recorded }
+    }
+}
+
+impl From<v1::Recovery> for Recovery {
+    fn from(wire: v1::Recovery) -> Self {
+        Self { generation: wire.generation, newest_recorded: wire.newest_recorded }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an agent reports of a run.
 
 use cratekube_common::domain::attempt::Fence;
-use cratekube_common::domain::failure::Failure;
+use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::{Manifest, SealedFile};
 use cratekube_common::domain::run::{ExitStatus, RunOutcome, RunReport};
 use cratekube_common::domain::time::Timestamp;
@@ -78,7 +78,8 @@ impl TryFrom<v1::Failure> for Failure {
     type Error = Malformed;
     fn try_from(wire: v1::Failure) -> Result<Self, Malformed> {
         Ok(Self {
-            class: parse("failure.class", &wire.class)?,
+            // One that only a newer release knows is still a failure.
+            class: wire.class.parse().unwrap_or(FailureClass::Internal),
             message: bounded("failure.message", wire.message)?,
             line: wire.line.map(|line| bounded("failure.line", line)).transpose()?,
             retryable: wire.retryable,

@@ -2,7 +2,9 @@
 //!
 //! None of them is a test: they print figures and judge nothing. Each row starts a world of its own.
 
+mod adopt;
 mod idle;
+mod kills;
 mod output;
 mod post;
 mod start;
@@ -20,7 +22,7 @@ use crate::house::Programs;
 pub fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["post", "start", "output", "idle"];
+    let all = ["post", "start", "output", "idle", "adopt", "kills"];
     let chosen: Vec<&str> =
         all.into_iter().filter(|row| wanted.is_empty() || wanted.iter().any(|w| w == row)).collect();
     if chosen.is_empty() {
@@ -44,6 +46,8 @@ async fn run(rows: &[&str], out: &mut impl Write) -> anyhow::Result<()> {
             "post" => post::run(&programs()?, out).await?,
             "start" => start::run(&programs()?, out).await?,
             "output" => output::run(&programs()?, out).await?,
+            "adopt" => adopt::run(&programs()?, out).await?,
+            "kills" => kills::run(&programs()?, out).await?,
             _ => idle::run(&programs()?, out).await?,
         }
     }

@@ -13,7 +13,8 @@ mod targets;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
+
+use cratekube_common::runtime::clock;
 
 pub use targets::{Target, targets};
 
@@ -52,12 +53,12 @@ pub fn main() -> ExitCode {
     let wanted = arguments.next().unwrap_or_else(|| "all".to_owned());
     let executions = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
     let seed = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(SEED);
-    let mut out = std::io::stdout();
+    let (mut out, clock) = (std::io::stdout(), clock::system());
     let mut code = ExitCode::SUCCESS;
     for target in targets().iter().filter(|target| wanted == "all" || target.name == wanted) {
-        let began = Instant::now();
+        let began = clock.monotonic();
         let result = match play(target, seed, executions) {
-            Ok(()) => format!("{executions} executions in {:?}, no finding", began.elapsed()),
+            Ok(()) => format!("{executions} executions in {:?}, no finding", clock.monotonic() - began),
             Err((number, input)) => {
                 code = ExitCode::FAILURE;
                 format!("FINDING at {number} (seed {seed}): {}", data_encoding::HEXLOWER.encode(&input))

@@ -31,8 +31,11 @@ pub struct Target {
     /// Good inputs, and telling bad ones.
     pub corpus: Vec<Vec<u8>>,
     /// Plays one input; panics when something does not hold.
-    pub run: Box<dyn Fn(&[u8])>,
+    pub run: Play,
 }
+
+/// Plays one input.
+pub type Play = Box<dyn Fn(&[u8])>;
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -171,6 +174,7 @@ fn controller_message() -> Target {
         volume: id.clone(),
         spec_json: SPEC.into(),
         known: Some(v1::KnownState { generation: 1, state_sha256: Some("ab".repeat(32)), ca_sha256: None }),
+        recovery: None,
     };
     let verdicts = vec![v1::Verdict { attempt: id, kind: 3 }];
     let corpus = vec![

@@ -30,6 +30,8 @@ pub struct AgentPlan<'a> {
     pub volume: &'a Path,
     /// The `rke` it runs.
     pub rke: &'a Path,
+    /// More settings of its `rke`.
+    pub rke_settings: &'a str,
     /// Where the controller is, as seen from here.
     pub controller: SocketAddr,
     /// Filter of its log.
@@ -48,12 +50,13 @@ impl AgentHost {
         write_private(&key, "not read by the rehearsal\n")?;
         let text = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = {name:?}\nstate_dir = {state:?}\nslots = 4\n\
-             [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n[ssh]\nkey = {key:?}\n\
+             [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n{more}\n[ssh]\nkey = {key:?}\n\
              [log]\nfilter = {log:?}\n",
             port = plan.controller.port(),
             name = plan.name,
             volume = plan.volume,
             rke = plan.rke,
+            more = plan.rke_settings,
             log = plan.log,
         );
         std::fs::write(&config, text)?;
@@ -64,7 +67,7 @@ impl AgentHost {
         let token_file = plan.dir.join("join-token");
         write_private(&token_file, join_token)?;
         run(plan.program, &config, &["enroll", "--token-file", &token_file.to_string_lossy()]).await?;
-        let process = launch(plan.program, &config)?;
+        let process = launch(plan.program, &config, &[])?;
         process.line("in session with the controller").await?;
         Ok(Self { program: plan.program.to_owned(), config, volume: plan.volume.to_owned(), process })
     }
@@ -74,7 +77,15 @@ impl AgentHost {
     /// # Errors
     /// When it cannot be started.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.process = launch(&self.program, &self.config)?;
+        self.restart_with(&[])
+    }
+
+    /// Starts it again, with variables of the environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_with(&mut self, env: &[(&str, &str)]) -> anyhow::Result<()> {
+        self.process = launch(&self.program, &self.config, env)?;
         Ok(())
     }
 
@@ -89,6 +100,18 @@ impl AgentHost {
         run(&self.program, &self.config, &["enroll", "--force", "--token-file", &token_file]).await.map(|_| ())
     }
 
+    /// Where its executable is.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its settings file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Its volume.
     #[must_use]
     pub fn volume(&self) -> &Path {
@@ -99,6 +122,17 @@ impl AgentHost {
     #[must_use]
     pub fn cluster(&self, environment: &str, name: &str) -> PathBuf {
         self.volume.join("clusters").join(environment).join(name)
+    }
+
+    /// The folders of a cluster's runs, in the order in which they were assigned.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn runs(&self, environment: &str, name: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(self.cluster(environment, name).join("runs"))?;
+        let mut runs: Vec<PathBuf> = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+        runs.sort();
+        Ok(runs)
     }
 
     /// Runs a sub-command with its configuration.
@@ -116,9 +150,9 @@ async fn run(program: &Path, config: &Path, args: &[&str]) -> anyhow::Result<Str
     output(command).await
 }
 
-fn launch(program: &Path, config: &Path) -> anyhow::Result<Process> {
+fn launch(program: &Path, config: &Path, env: &[(&str, &str)]) -> anyhow::Result<Process> {
     let mut command = Command::new(program);
-    command.env_clear().arg("--config").arg(config).arg("run");
+    command.env_clear().envs(env.iter().copied()).arg("--config").arg(config).arg("run");
     Process::start("agent", command)
 }
 

@@ -49,14 +49,14 @@ impl ControllerHost {
         self.restart_with(&[]).await
     }
 
-    /// Starts it again, on the same ports, with other settings in the environment.
+    /// The same, with variables of the environment.
     ///
     /// # Errors
     /// When it does not get ready.
-    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+    pub async fn restart_with(&mut self, env: &[(&str, &str)]) -> anyhow::Result<()> {
         let (rest, agents) = (self.rest.to_string(), self.agents.to_string());
-        let same = [("CRATEKUBE_REST__LISTEN", rest.as_str()), ("CRATEKUBE_AGENTS__LISTEN", agents.as_str())];
-        self.process = launch(&self.program, &self.config, &[&same, settings].concat())?;
+        let same = [("CRATEKUBE_REST__LISTEN", &*rest), ("CRATEKUBE_AGENTS__LISTEN", &*agents)];
+        self.process = launch(&self.program, &self.config, &[&same, env].concat())?;
         self.process.line("controller ready").await.map(|_| ())
     }
 

@@ -15,14 +15,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Puts a gate into the next run, after the line that contains `after`.
+    /// Puts a gate into the next run, after a line: one that contains a text, or one with a number.
     ///
     /// # Errors
     /// When the FIFO or the settings cannot be written.
-    pub fn in_next_run(rke: &mut Rehearsal, dir: &Path, after: &str) -> anyhow::Result<Self> {
+    pub fn in_next_run(rke: &mut Rehearsal, dir: &Path, after: impl Into<After>) -> anyhow::Result<Self> {
         let fifo = dir.join(format!("gate-{}", rke.runs()?.len()));
         mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
-        let kind = Kind::Hold { after: After::from(after), fifo: fifo.clone() };
+        let kind = Kind::Hold { after: after.into(), fifo: fifo.clone() };
         rke.fault(Fault::new(kind).times(1))?;
         Ok(Self { fifo })
     }

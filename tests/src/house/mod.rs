@@ -3,12 +3,15 @@
 //! Nothing here sleeps. A test waits for what a process prints, for its end, or for an answer of the
 //! API that is given when something happened (`?wait=`, server-sent events).
 
+pub mod aftermath;
 pub mod agent;
 pub mod controller;
 pub mod gate;
 pub mod indoors;
+pub mod kills;
 pub mod link;
 pub mod process;
+pub mod puppet;
 pub mod rest;
 pub mod specs;
 pub mod world;
@@ -16,7 +19,7 @@ pub mod world;
 pub use gate::Gate;
 pub use process::Process;
 pub use rest::{Answer, Client, Events};
-pub use world::World;
+pub use world::{Setup, World};
 
 /// Where the programs are that a test starts; see `programs!`.
 #[derive(Debug, Clone)]

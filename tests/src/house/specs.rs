@@ -14,6 +14,12 @@ pub fn single(name: &str, address: &str) -> Value {
     }})
 }
 
+/// A cluster of one node that no other number has: hosts remember whose they are.
+#[must_use]
+pub fn nth(name: &str, n: usize) -> Value {
+    single(name, &format!("198.18.{}.{}", n / 250, n % 250 + 1))
+}
+
 /// A cluster of one control plane node and one worker.
 #[must_use]
 pub fn with_worker(name: &str, first: &str, worker: &str) -> Value {

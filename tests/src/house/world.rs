@@ -13,12 +13,33 @@ use super::gate::Gate;
 use super::link::Link;
 use super::rest::Client;
 use crate::rehearsal::control::Rehearsal;
+use crate::rehearsal::fault::After;
 
 /// Leases that end soon enough for a test to see it, with room for a slow machine.
 const QUICK_LEASES: &str = "lease_ttl = \"8s\"\nheartbeat_interval = \"1s\"";
 
+/// What fails stays failed, so that a story sees it.
+const ONE_ATTEMPT: &str = "attempts = 1";
+/// What fails in passing is tried again soon.
+const SOON_AGAIN: &str = "attempts = 3\nretry_delay = \"100ms\"\nretry_delay_max = \"1s\"";
+
 /// What a story's processes log: enough to see why it failed.
 const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";
+
+/// What is particular about a world.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// More lines in the agent's `[rke]`.
+    pub rke_settings: &'static str,
+    /// Lines in the controller's `[operations]`.
+    pub operations: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { rke_settings: "", operations: ONE_ATTEMPT }
+    }
+}
 
 /// Everything a story needs.
 pub struct World {
@@ -42,7 +63,23 @@ impl World {
     /// # Errors
     /// When something does not come up.
     pub async fn start(programs: Programs) -> anyhow::Result<Self> {
-        Self::build(programs, CHATTY).await
+        Self::build(programs, CHATTY, Setup::default()).await
+    }
+
+    /// A world in which what fails in passing is tried again, three times in all.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn persistent(programs: Programs) -> anyhow::Result<Self> {
+        Self::build(programs, CHATTY, Setup { operations: SOON_AGAIN, ..Setup::default() }).await
+    }
+
+    /// A world with something particular.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn with(programs: Programs, setup: Setup) -> anyhow::Result<Self> {
+        Self::build(programs, CHATTY, setup).await
     }
 
     /// A world that logs what a production one would: for benches.
@@ -50,17 +87,21 @@ impl World {
     /// # Errors
     /// When something does not come up.
     pub async fn quiet(programs: Programs) -> anyhow::Result<Self> {
-        Self::build(programs, "info").await
+        Self::build(programs, "info", Setup::default()).await
     }
 
-    async fn build(programs: Programs, log: &str) -> anyhow::Result<Self> {
+    async fn build(programs: Programs, log: &str, setup: Setup) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let agents = format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n");
-        let controller = ControllerHost::start(&programs.controller, dir.path(), &agents, log).await?;
+        let settings =
+            format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n[operations]\n{}\n", setup.operations);
+        let controller = ControllerHost::start(&programs.controller, dir.path(), &settings, log).await?;
         let rke = Rehearsal::install(&dir.path().join("bin"), &programs.rke)?;
         let link = Link::to(controller.agents).await?;
         let volume = dir.path().join("volume");
-        let plan = plan(&programs, dir.path(), "bastion-1", &volume, &rke, link.address(), log);
+        let plan = AgentPlan {
+            rke_settings: setup.rke_settings,
+            ..plan(&programs, dir.path(), "bastion-1", &volume, &rke, link.address(), log)
+        };
         let token = controller.command(&["agent", "join-token"]).await?;
         let agent = AgentHost::start(plan, &token).await?;
         let client = controller.client("tester", &["operator:*", "admin:*"]).await?;
@@ -78,11 +119,11 @@ impl World {
         AgentHost::start(plan, &token).await
     }
 
-    /// Puts a gate into the next run, after the line that contains `after`.
+    /// Puts a gate into the next run, after a line: one that contains a text, or one with a number.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn gate(&mut self, after: &str) -> anyhow::Result<Gate> {
+    pub fn gate(&mut self, after: impl Into<After>) -> anyhow::Result<Gate> {
         Gate::in_next_run(&mut self.rke, self.dir.path(), after)
     }
 
@@ -123,5 +164,6 @@ fn plan<'a>(
     controller: SocketAddr,
     log: &'a str,
 ) -> AgentPlan<'a> {
-    AgentPlan { program: &programs.agent, dir, name, volume, rke: rke.program(), controller, log }
+    let rke = rke.program();
+    AgentPlan { program: &programs.agent, dir, name, volume, rke, rke_settings: "", controller, log }
 }

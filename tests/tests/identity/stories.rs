@@ -1,5 +1,6 @@
 //! The same through real processes: agents that are cut and come again, a certificate that is exchanged.
 
+use cratekube_common::runtime::clock;
 use cratekube_tests::house::{World, specs};
 use cratekube_tests::programs;
 use serde_json::json;
@@ -19,11 +20,12 @@ async fn hostile_row_36_a_revoked_agent_is_cut_its_run_goes_on_and_its_successor
     let accepted = world.client.post(CLUSTERS, &specs::single("web", "192.0.2.11")).await?.expect(202)?;
     let passage = gate.reached().await?;
     let id = agent(&world, "bastion-1").await?["id"].as_str().unwrap_or_default().to_owned();
-    let began = std::time::Instant::now();
+    let clock = clock::system();
+    let began = clock.monotonic();
     let path = format!("/v1/admin/agents/{id}/revoke");
     world.client.post(&path, &json!({"reason": "its key leaked"})).await?.expect(200)?;
     world.agent.process.line("does not accept this agent").await?;
-    println!("figure: a revoked agent was cut after {:?}", began.elapsed());
+    println!("figure: a revoked agent was cut after {:?}", clock.monotonic() - began);
     world.agent.process.stop().await?;
     let token = world.controller.command(&["agent", "join-token", "--agent", "bastion-1"]).await?;
     world.agent.enroll_again(&token).await?;

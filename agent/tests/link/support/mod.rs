@@ -11,6 +11,7 @@ use std::time::Duration;
 use cratekube_agent::identity::files::IdentityFiles;
 use cratekube_agent::link::{Link, LinkParts};
 use cratekube_agent::port;
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
@@ -83,6 +84,7 @@ fn link(
         dialer: controller.dialer(),
         clock: Arc::clone(clock),
         mint: Mint::system(Arc::clone(clock)),
+        blocking: Blocking::Threads,
     })
     .unwrap();
     let asked = shutdown.clone();

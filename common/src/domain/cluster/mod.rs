@@ -42,6 +42,8 @@ pub enum ClusterEvent {
     ProvisionStarted,
     /// A change was leased.
     UpdateStarted,
+    /// The recovery of its state was leased.
+    RecoveryStarted,
     /// What was asked for is there, verified.
     Verified,
     /// Something is wrong with a cluster that works, or worked.
@@ -52,6 +54,8 @@ pub enum ClusterEvent {
     Removed,
     /// The operation ended without what was asked for.
     Failed,
+    /// A removal was called off before anything of it ran: the cluster is what it was before.
+    RemovalWithdrawn(ClusterPhase),
 }
 
 /// The one transition function of clusters.
@@ -63,7 +67,10 @@ pub fn transition(phase: ClusterPhase, event: ClusterEvent) -> Result<ClusterPha
     use ClusterPhase as P;
     match (phase, event) {
         (P::Pending | P::Provisioning | P::Failed, E::ProvisionStarted) => Ok(P::Provisioning),
+        // A cluster that was there is changed by it, not built: what fails leaves it degraded.
+        (P::Degraded | P::Updating, E::ProvisionStarted) => Ok(P::Updating),
         (P::Ready | P::Degraded | P::Updating, E::UpdateStarted) => Ok(P::Updating),
+        (P::Ready | P::Degraded | P::Updating | P::Failed, E::RecoveryStarted) => Ok(P::Updating),
         (P::Provisioning | P::Updating | P::Degraded | P::Ready, E::Verified) => Ok(P::Ready),
         (P::Ready | P::Updating | P::Degraded, E::Degraded) => Ok(P::Degraded),
         (P::Removed, _) => Err(IllegalTransition::new("cluster", phase, event)),
@@ -71,6 +78,7 @@ pub fn transition(phase: ClusterPhase, event: ClusterEvent) -> Result<ClusterPha
         (P::Removing, E::Removed) => Ok(P::Removed),
         (P::Pending | P::Provisioning | P::Removing | P::Failed, E::Failed) => Ok(P::Failed),
         (P::Updating, E::Failed) => Ok(P::Degraded),
+        (P::Removing, E::RemovalWithdrawn(before @ (P::Pending | P::Ready | P::Degraded | P::Failed))) => Ok(before),
         _ => Err(IllegalTransition::new("cluster", phase, event)),
     }
 }
@@ -125,19 +133,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [ClusterEvent; 7] = [
+    const EVENTS: [ClusterEvent; 9] = [
         ClusterEvent::ProvisionStarted,
         ClusterEvent::UpdateStarted,
+        ClusterEvent::RecoveryStarted,
         ClusterEvent::Verified,
         ClusterEvent::Degraded,
         ClusterEvent::RemovalAccepted,
         ClusterEvent::Removed,
         ClusterEvent::Failed,
+        ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready),
     ];
 
     proptest! {
         #[test]
-        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..7, 0..60)) {
+        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..9, 0..60)) {
             let mut phase = ClusterPhase::Pending;
             for step in steps {
                 let Ok(next) = transition(phase, EVENTS[step]) else { continue };
@@ -147,6 +157,32 @@ mod tests {
                 }
                 phase = next;
             }
+        }
+    }
+
+    #[test]
+    fn a_removal_that_was_called_off_gives_back_only_a_phase_that_it_can_have_begun_in() {
+        let withdrawn = |before| transition(ClusterPhase::Removing, ClusterEvent::RemovalWithdrawn(before));
+        assert_eq!(withdrawn(ClusterPhase::Degraded), Ok(ClusterPhase::Degraded));
+        for never in [ClusterPhase::Removed, ClusterPhase::Removing, ClusterPhase::Provisioning] {
+            assert!(withdrawn(never).is_err(), "{never}");
+        }
+        assert!(transition(ClusterPhase::Failed, ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready)).is_err());
+    }
+
+    #[test]
+    fn a_cluster_whose_state_came_back_is_degraded_until_it_is_provisioned_again() {
+        for phase in [ClusterPhase::Ready, ClusterPhase::Degraded, ClusterPhase::Failed] {
+            let recovering = transition(phase, ClusterEvent::RecoveryStarted).unwrap();
+            assert_eq!(transition(recovering, ClusterEvent::RecoveryStarted).unwrap(), recovering, "tried again");
+            assert_eq!(transition(recovering, ClusterEvent::Failed).unwrap(), ClusterPhase::Degraded);
+            let back = transition(recovering, ClusterEvent::Degraded).unwrap();
+            let building = transition(back, ClusterEvent::ProvisionStarted).unwrap();
+            assert_eq!(transition(building, ClusterEvent::Verified).unwrap(), ClusterPhase::Ready);
+            assert_eq!(transition(building, ClusterEvent::Failed).unwrap(), ClusterPhase::Degraded);
+        }
+        for phase in [ClusterPhase::Pending, ClusterPhase::Removing, ClusterPhase::Removed] {
+            assert!(transition(phase, ClusterEvent::RecoveryStarted).is_err(), "{phase}");
         }
     }
 

@@ -22,6 +22,7 @@ fn view(kind: TaskKind) -> RunView {
         kind,
         pending: Vec::new(),
         attempts: 1,
+        taken_over: false,
         cluster: CLUSTER,
         conditions: Vec::new(),
         record: StateRecord::default(),
@@ -131,15 +132,65 @@ fn a_cancelled_run_cancels_and_a_cancel_that_came_too_late_does_not() {
     assert_eq!(late.operation, Some(OperationEvent::Succeeded));
 }
 
+/// Three attempts, a minute between the first two.
+const THRICE: RetryPolicy =
+    RetryPolicy { attempts: 3, delay: Duration::from_secs(60), delay_max: Duration::from_secs(600) };
+
 #[test]
-fn an_interrupted_run_fails_until_a_policy_allows_another() {
+fn what_fails_in_passing_is_tried_again_later_each_time_and_not_for_ever() {
+    for class in FailureClass::ALL {
+        let failed = report(RunOutcome::Failed(failure(*class)), None);
+        assert_ne!(decide(&view(TaskKind::Provision), &failed).task, TaskEvent::Requeued, "{class}");
+        let again = settle(&view(TaskKind::Provision), &failed, THRICE);
+        let transient = [
+            FailureClass::Unreachable,
+            FailureClass::Network,
+            FailureClass::Image,
+            FailureClass::Addon,
+            FailureClass::Interrupted,
+        ];
+        assert_eq!(again.retry_after.is_some(), transient.contains(class), "{class}");
+        if transient.contains(class) {
+            assert_eq!((again.task, again.operation), (TaskEvent::Requeued, Some(OperationEvent::Requeued)));
+            assert_eq!((again.cluster, again.retry_after), (None, Some(Duration::from_secs(60))));
+            assert_eq!(again.failure.unwrap().class, *class, "why it is tried again stays to be seen");
+        }
+    }
+    let unreachable = report(RunOutcome::Failed(failure(FailureClass::Unreachable)), None);
+    let after = |attempts| settle(&RunView { attempts, ..view(TaskKind::Provision) }, &unreachable, THRICE);
+    assert_eq!(after(2).retry_after, Some(Duration::from_secs(240)));
+    assert_eq!((after(3).retry_after, after(3).operation), (None, Some(OperationEvent::Failed)));
+}
+
+#[test]
+fn what_cannot_help_is_not_tried_again() {
+    let hopeless = Failure { retryable: false, ..failure(FailureClass::Unreachable) };
+    let s = settle(&view(TaskKind::Provision), &report(RunOutcome::Failed(hopeless), None), THRICE);
+    assert_eq!(s.retry_after, None);
     let interrupted = report(RunOutcome::Failed(failure(FailureClass::Interrupted)), None);
-    let s = decide(&view(TaskKind::Provision), &interrupted);
-    assert_eq!(s.operation, Some(OperationEvent::Failed));
-    assert!(s.failure.unwrap().retryable);
-    let again = settle(&view(TaskKind::Provision), &interrupted, RetryPolicy { attempts: 2 });
-    assert_eq!((again.task, again.operation), (TaskEvent::Requeued, Some(OperationEvent::Requeued)));
-    assert_eq!(again.cluster, None);
+    let stopping = RunView { operation: OperationState::Cancelling, ..view(TaskKind::Provision) };
+    assert_eq!(settle(&stopping, &interrupted, THRICE).retry_after, None, "nobody wants it any more");
+}
+
+#[test]
+fn hostile_row_54_a_run_that_another_agent_took_over_is_never_run_again_by_itself() {
+    let taken_over = RunView { taken_over: true, ..view(TaskKind::Provision) };
+    let interrupted = report(RunOutcome::Failed(failure(FailureClass::Interrupted)), None);
+    let s = settle(&taken_over, &interrupted, THRICE);
+    assert_eq!((s.retry_after, s.operation), (None, Some(OperationEvent::Failed)));
+    assert!(s.failure.unwrap().retryable, "a person may ask for it");
+}
+
+#[test]
+fn a_run_that_is_given_up_fails_its_operation_and_says_why() {
+    let s = give_up(&view(TaskKind::Provision), "the bastion burnt down");
+    assert_eq!((s.attempt, s.task), (AttemptEvent::Fenced, TaskEvent::Failed));
+    assert_eq!((s.operation, s.cluster), (Some(OperationEvent::Failed), Some(ClusterEvent::Failed)));
+    let failed = s.failure.unwrap();
+    assert_eq!(failed.class, FailureClass::Interrupted);
+    assert!(failed.message.contains("the bastion burnt down"));
+    let cancelling = RunView { operation: OperationState::Cancelling, ..view(TaskKind::Remove) };
+    assert_eq!(give_up(&cancelling, "x").operation, Some(OperationEvent::Failed));
 }
 
 #[test]
@@ -164,18 +215,30 @@ fn warnings_and_rehearsals_are_said_on_operation_and_cluster() {
     assert_eq!(s.warnings.len(), 2);
 }
 
+#[test]
+fn hostile_row_58_state_that_came_back_leaves_the_cluster_degraded_and_known() {
+    let back = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, Some(manifest(7, "ca"))));
+    assert_eq!((back.operation, back.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Degraded)));
+    assert_eq!(back.known.unwrap().generation, 7);
+    let unsealed = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, None));
+    assert_eq!(unsealed.failure.unwrap().class, FailureClass::State, "nothing was sealed: not believed");
+    let failed = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Failed(failure(FailureClass::State)), None));
+    assert_eq!((failed.cluster, failed.known), (Some(ClusterEvent::Failed), None));
+}
+
 /// Phases that a cluster can be in while a task of this kind runs on it.
 fn phase(kind: TaskKind) -> ClusterPhase {
     match kind {
         TaskKind::Provision => ClusterPhase::Provisioning,
         TaskKind::Remove => ClusterPhase::Removing,
+        TaskKind::RecoverState => ClusterPhase::Updating,
     }
 }
 
 proptest! {
     #[test]
     fn every_settlement_is_a_legal_step_of_every_life_cycle(
-        kind in 0usize..2,
+        kind in 0usize..TaskKind::ALL.len(),
         operation in 0usize..6,
         state in 0usize..3,
         outcome in 0usize..3,
@@ -203,7 +266,8 @@ proptest! {
             _ => RunOutcome::Refused(failure),
         };
         let report = report(outcome, generation.map(|n| manifest(n, "ca")));
-        let s = settle(&view, &report, RetryPolicy { attempts: policy });
+        let policy = RetryPolicy { attempts: policy, ..THRICE };
+        let s = settle(&view, &report, policy);
         let attempt = attempt::transition(attempt::LOCKING[state], s.attempt);
         prop_assert!(attempt.as_ref().is_ok_and(|a: &AttemptState| !a.locks()), "{:?}", attempt);
         prop_assert!(task::transition(TaskState::Running, s.task).is_ok());

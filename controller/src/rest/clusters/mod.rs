@@ -1,7 +1,9 @@
 //! `/v1/environments/{env}/clusters`.
 
 pub(super) mod create;
+pub(super) mod force_unlock;
 pub(super) mod list;
+pub(super) mod recover_state;
 pub(super) mod remove;
 pub(super) mod show;
 
@@ -28,7 +30,11 @@ pub(super) struct Accepted {
 }
 
 /// `202 Accepted` with `Location` of the operation.
-async fn accepted(state: &RestState, receipt: &Receipt, warnings: Vec<Mistake>) -> Result<Response, Problem> {
+pub(super) async fn accepted(
+    state: &RestState,
+    receipt: &Receipt,
+    warnings: Vec<Mistake>,
+) -> Result<Response, Problem> {
     // Read again: it may say by now what it waits for. That it cannot be read changes nothing here.
     let now = state.service.operation(receipt.id()).await;
     let operation = now.as_ref().unwrap_or(&receipt.operation);

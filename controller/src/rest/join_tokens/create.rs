@@ -34,8 +34,8 @@ pub(in crate::rest) struct WantedToken {
     lifetime: Option<String>,
 }
 
-/// A join token with its secret.
-#[derive(Debug, Serialize, ToSchema)]
+/// A join token with its secret; not printable.
+#[derive(Serialize, ToSchema)]
 pub(in crate::rest) struct MadeJoinToken {
     /// What `cratekube-agent enroll` reads. It is not kept and cannot be shown again.
     token: String,

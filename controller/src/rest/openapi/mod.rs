@@ -14,7 +14,9 @@ use utoipa::openapi::{Content, OpenApi as Description, Ref, RefOr, ResponseBuild
 use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
-use super::{agents, clusters, environments, generations, health, join_tokens, operations, output, problems};
+use super::{
+    agents, clusters, environments, generations, health, join_tokens, operations, output, problems, quarantine,
+};
 
 pub(super) use spec::Spec;
 
@@ -58,9 +60,13 @@ pub(super) struct IdempotencyHeader {
         clusters::create::create,
         clusters::show::show,
         clusters::remove::remove,
+        clusters::recover_state::recover_state,
+        clusters::force_unlock::force_unlock,
         generations::list,
         operations::list::list,
         operations::show::show,
+        operations::cancel::cancel,
+        operations::retry::retry,
         output::show,
         agents::list::list,
         agents::show::show,
@@ -69,7 +75,12 @@ pub(super) struct IdempotencyHeader {
         agents::bar::unban,
         join_tokens::list::list,
         join_tokens::create::create,
-        join_tokens::withdraw::withdraw
+        join_tokens::withdraw::withdraw,
+        agents::change::cordon,
+        agents::change::uncordon,
+        agents::change::drain,
+        agents::forget::forget,
+        quarantine::list
     ),
     components(schemas(ProblemDocument)),
     security(("bearer" = [])),

@@ -1,6 +1,8 @@
 //! `/v1/operations`.
 
+pub(super) mod cancel;
 pub(super) mod list;
+pub(super) mod retry;
 pub(super) mod show;
 
 use std::time::Duration;

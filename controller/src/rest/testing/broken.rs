@@ -1,5 +1,7 @@
 //! A store on which every verb goes wrong in the same way.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use cratekube_common::domain::agent::Agent;
@@ -7,13 +9,14 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
+use crate::plan::settle::RetryPolicy;
 use crate::store::*;
 
 /// What goes wrong. Each has a secret to give away.
@@ -41,6 +44,7 @@ macro_rules! every_verb {
         #[async_trait]
         impl Store for Broken {
             $(async fn $verb(&self, $($name: $argument),*) -> Result<$answer, StoreError> { self.answer().await })+
+            fn events_happen(&self) -> tokio::sync::watch::Receiver<u64> { tokio::sync::watch::channel(0).1 }
             async fn close(&self) {}
         }
     };
@@ -49,6 +53,8 @@ macro_rules! every_verb {
 every_verb! {
     accept_provision(_a: AcceptProvision) -> Acceptance;
     accept_operation(_a: AcceptOperation) -> Acceptance;
+    cancel_operation(_a: CancelOperation) -> Cancellation;
+    force_unlock(_a: ForceUnlock) -> Forced;
     cluster(_a: &EnvironmentName, _b: &ClusterName) -> Option<Cluster>;
     clusters(_a: ClusterFilter, _b: PageRequest) -> Page<Cluster>;
     environments() -> Vec<EnvironmentSummary>;
@@ -57,7 +63,7 @@ every_verb! {
     attempts(_a: OperationId) -> Vec<AttemptRecord>;
     generations(_a: ClusterId, _b: PageRequest) -> Page<Manifest>;
     read_output(_a: OperationId, _b: u64, _c: usize) -> OutputPiece;
-    append_output(_a: AgentId, _b: AttemptId, _c: Fence, _d: u64, _e: Bytes) -> OutputAppended;
+    append_output(_a: AgentId, _b: AttemptId, _c: Fence, _d: u64, _e: Bytes, _f: Timestamp) -> OutputAppended;
     keep_join_token(_a: NewJoinToken, _b: AuditEntry) -> ();
     enroll_agent(_a: EnrollAgent) -> Enrolled;
     join_tokens(_a: PageRequest) -> Page<JoinTokenRecord>;
@@ -70,6 +76,8 @@ every_verb! {
     cuts(_a: u64) -> Vec<Cut>;
     agent(_a: AgentId) -> Option<Agent>;
     agents(_a: PageRequest) -> Page<Agent>;
+    change_agent(_a: ChangeAgent) -> AgentChanged;
+    forget_agent(_a: ForgetAgent) -> Forgotten;
     kubernetes_versions() -> Vec<String>;
     connect_agent(_a: ConnectAgent) -> Vec<(AttemptId, RunVerdict)>;
     note_heartbeat(_a: AgentId, _b: HeartbeatFacts) -> ();
@@ -80,7 +88,12 @@ every_verb! {
     lose_attempts(_a: Vec<AttemptId>, _b: Timestamp) -> Vec<AttemptId>;
     held_attempts() -> Vec<(AttemptId, AgentId)>;
     record_progress(_a: AgentId, _b: AttemptId, _c: Fence, _d: Progress) -> Applied;
-    settle_attempt(_a: AgentId, _b: RunReport, _c: Timestamp) -> Settled;
+    settle_attempt(_a: AgentId, _b: RunReport, _c: RetryPolicy, _d: Timestamp) -> Settled;
+    delayed_tasks() -> Vec<(TaskId, Duration)>;
+    release_task(_a: TaskId) -> Option<OperationId>;
+    evidence(_a: PageRequest) -> Page<Evidence>;
+    events(_a: u64, _b: EventFilter, _c: usize) -> Events;
+    note_disconnect(_a: AgentId) -> ();
     audit(_a: AuditEntry, _b: Timestamp) -> ();
     audit_entries(_a: PageRequest) -> Page<AuditRecord>;
     purge_expired(_a: Timestamp) -> u64;

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use super::{Limits, RestParts, RestState, router};
 use crate::auth::{SigningKey, Tokens};
 use crate::service::Service;
+use crate::service::lines::Lines;
 use crate::service::presence::Presence;
 use crate::service::spec_secrets::tests::Backwards;
 use crate::service::watch::Watch;
@@ -164,6 +165,7 @@ impl World {
             store: store.unwrap_or_else(|| house.store.clone()),
             watch: watch.clone(),
             presence: presence.clone(),
+            lines: Lines::default(),
             clock: clock.clone(),
             mint: Mint::system(clock),
             vault: Arc::new(Backwards),
@@ -227,7 +229,8 @@ impl World {
     pub(super) async fn write(&self, work: &mut Work, bytes: &[u8]) {
         for piece in bytes.chunks(1024 * 1024) {
             let (task, data) = (&work.task, Bytes::copy_from_slice(piece));
-            let stored = self.house.store.append_output(work.bastion.agent, task.attempt, task.fence, work.sent, data);
+            let (agent, now) = (work.bastion.agent, self.house.now());
+            let stored = self.house.store.append_output(agent, task.attempt, task.fence, work.sent, data, now);
             stored.await.unwrap();
             work.sent += piece.len() as u64;
         }

@@ -1,12 +1,16 @@
 //! Agents as admins read them.
 
-use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::domain::agent::{AgentState, VolumeStatus};
+use cratekube_common::domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::operation::RkeView;
 use super::shown;
 use crate::service::agents::AgentNow;
+
+/// How far an agent's clock may be off before somebody is told; agents tell themselves at the same.
+const TOLERATED_SKEW_MS: u64 = 300_000;
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,6 +24,8 @@ pub(in super::super) struct AgentView {
     banned: bool,
     /// Whether it is connected now.
     online: bool,
+    /// True when it is `draining` and holds no run any more: it can go.
+    drained: bool,
     /// Environments whose new clusters it may be given.
     environments: String,
     version: Option<String>,
@@ -43,6 +49,8 @@ pub(in super::super) struct AgentView {
     last_seen_at: Option<String>,
     /// Its clock minus the controller's.
     clock_skew_ms: Option<i64>,
+    /// Both times, when the clocks are too far apart.
+    clock_warning: Option<String>,
     certificate: CertificateView,
 }
 
@@ -73,12 +81,14 @@ impl From<&AgentNow> for AgentView {
         let (facts, seen) = (agent.facts.as_ref(), seen.as_ref());
         let volumes = seen.map(|s| &s.volumes).or(facts.map(|f| &f.volumes));
         let last_seen = seen.map(|s| s.last_seen_at).max(agent.last_seen_at);
+        let clock_skew_ms = seen.map(|s| s.clock_skew_ms).or(agent.clock_skew_ms);
         Self {
             id: agent.id.to_string(),
             name: agent.name.to_string(),
             state: agent.state.as_str(),
             banned: agent.banned,
             online: seen.is_some(),
+            drained: agent.state == AgentState::Draining && agent.running.is_empty(),
             environments: agent.environments.to_string(),
             version: facts.map(|f| shown(&f.version)),
             hostname: facts.map(|f| shown(&f.hostname)),
@@ -93,7 +103,8 @@ impl From<&AgentNow> for AgentView {
             enrolled_at: agent.enrolled_at.to_string(),
             connected_at: seen.map(|s| s.connected_at.to_string()),
             last_seen_at: last_seen.map(|at| at.to_string()),
-            clock_skew_ms: seen.map(|s| s.clock_skew_ms).or(agent.clock_skew_ms),
+            clock_skew_ms,
+            clock_warning: last_seen.zip(clock_skew_ms).and_then(|(seen, skew)| clock_warning(seen, skew)),
             certificate: CertificateView {
                 serial: agent.certificate_serial.clone(),
                 generation: agent.certificate_generation,
@@ -101,6 +112,15 @@ impl From<&AgentNow> for AgentView {
             },
         }
     }
+}
+
+/// What is wrong with an agent's clock: certificates and logs stop making sense, leases do not mind.
+fn clock_warning(here: Timestamp, skew_ms: i64) -> Option<String> {
+    let there = Timestamp::from_millis(here.as_millis().saturating_add(skew_ms));
+    let (seconds, way) = (skew_ms.unsigned_abs() / 1_000, if skew_ms > 0 { "ahead of" } else { "behind" });
+    (skew_ms.unsigned_abs() > TOLERATED_SKEW_MS).then(|| {
+        format!("its clock said {there} when it was {here} here: {seconds} s {way} the controller's; synchronise both")
+    })
 }
 
 impl From<&VolumeStatus> for VolumeView {
@@ -117,11 +137,10 @@ impl From<&VolumeStatus> for VolumeView {
 
 #[cfg(test)]
 mod tests {
-    use cratekube_common::domain::agent::{Agent, AgentFacts, AgentState, VolumeStatus};
+    use cratekube_common::domain::agent::{Agent, AgentFacts};
     use cratekube_common::domain::environment::EnvironmentPattern;
     use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
     use cratekube_common::domain::run::RkeBinary;
-    use cratekube_common::domain::time::Timestamp;
     use uuid::Uuid;
 
     use super::*;
@@ -155,6 +174,15 @@ mod tests {
             clock_skew_ms: Some(-3),
             running: Vec::new(),
         }
+    }
+
+    #[test]
+    fn hostile_row_37_a_clock_that_is_off_is_told_with_both_times() {
+        let here: Timestamp = "2026-11-23T22:00:00Z".parse().unwrap();
+        let said = clock_warning(here, 600_000).unwrap();
+        assert!(said.contains("22:10:00") && said.contains("22:00:00") && said.contains("600 s ahead"), "{said}");
+        assert!(clock_warning(here, -600_000).unwrap().contains("21:50:00"));
+        assert_eq!((clock_warning(here, 300_000), clock_warning(here, -300_000)), (None, None));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(in super::super) struct OperationView {
     requested_by: String,
     /// Why, as the requester said.
     reason: Option<String>,
+    /// The operation that this one repeats.
+    retry_of: Option<String>,
     created_at: String,
     started_at: Option<String>,
     ended_at: Option<String>,
@@ -75,6 +77,8 @@ pub(in super::super) struct AttemptView {
     /// Where its output begins within the operation's.
     output_offset: u64,
     output_bytes: u64,
+    /// True when another agent went on with the run than the one that began it.
+    taken_over: bool,
 }
 
 /// Which `rke` ran.
@@ -104,6 +108,7 @@ impl From<&Operation> for OperationView {
             cluster_id: operation.cluster_id.to_string(),
             requested_by: shown(&operation.requested_by),
             reason: operation.reason.as_deref().map(shown),
+            retry_of: operation.retry_of.map(|id| id.to_string()),
             created_at: operation.created_at.to_string(),
             started_at: operation.started_at.map(|at| at.to_string()),
             ended_at: operation.ended_at.map(|at| at.to_string()),
@@ -137,6 +142,7 @@ impl From<&AttemptRecord> for AttemptView {
             rke: attempt.rke.as_ref().map(RkeView::from),
             output_offset: attempt.output_offset,
             output_bytes: attempt.output_bytes,
+            taken_over: attempt.taken_over,
         }
     }
 }

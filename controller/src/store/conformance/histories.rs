@@ -15,6 +15,7 @@ use cratekube_common::domain::run::{Assignment, RunOutcome};
 
 use super::family;
 use super::house::{Bastion, House, failure, held};
+use crate::plan::settle::RetryPolicy;
 use crate::store::{OperationFilter, PageRequest, Settled};
 
 family![any_history_keeps_the_invariants];
@@ -136,7 +137,7 @@ impl World {
         };
         let live = self.is_live(house, &work).await;
         let report = house.report(&work, outcome);
-        let settled = house.store.settle_attempt(bastion.agent, report, house.now()).await.unwrap();
+        let settled = house.store.settle_attempt(bastion.agent, report, RetryPolicy::NEVER, house.now()).await.unwrap();
         if !live {
             assert!(!matches!(settled, Settled::Now { .. }), "an end is final");
         }

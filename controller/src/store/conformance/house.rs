@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
+use cratekube_common::domain::agent::{AgentEvent, AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::cluster::Cluster;
@@ -22,9 +22,11 @@ use cratekube_common::runtime::mint::Mint;
 use serde_json::json;
 
 use super::Place;
+use crate::plan::settle::RetryPolicy;
 use crate::store::{
-    AcceptOperation, AcceptProvision, Acceptance, Applied, CertificateFacts, ConnectAgent, EnrollAgent, Enrolled,
-    Idempotency, LeaseTasks, LeasedTask, NewJoinToken, OutputAppended, Settled, Store,
+    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, Applied, CancelOperation, Cancellation,
+    CertificateFacts, ChangeAgent, ConnectAgent, EnrollAgent, Enrolled, ForceUnlock, Forced, Idempotency, LeaseTasks,
+    LeasedTask, NewJoinToken, OutputAppended, Settled, Store,
 };
 
 /// Where stories are played.
@@ -119,6 +121,8 @@ impl House {
             if_revision: None,
             requested_by: "ann".into(),
             reason: Some("no longer needed".into()),
+            generation: None,
+            retry_of: None,
             idempotency: None,
             audit: entry("cluster.operation", name),
             now: self.now(),
@@ -280,14 +284,15 @@ impl House {
 
     /// A report is settled.
     pub async fn settle(&self, bastion: Bastion, report: RunReport) {
-        let settled = self.store.settle_attempt(bastion.agent, report, self.now()).await.unwrap();
+        let settled = self.store.settle_attempt(bastion.agent, report, RetryPolicy::NEVER, self.now()).await.unwrap();
         assert!(matches!(settled, Settled::Now { .. }), "{settled:?}");
     }
 
     /// Sends output and answers how much is stored.
     pub async fn append(&self, bastion: Bastion, work: &Assignment, offset: u64, data: &str) -> Option<u64> {
         let data = Bytes::copy_from_slice(data.as_bytes());
-        let appended = self.store.append_output(bastion.agent, work.attempt, work.fence, offset, data).await.unwrap();
+        let appended =
+            self.store.append_output(bastion.agent, work.attempt, work.fence, offset, data, self.now()).await.unwrap();
         match appended {
             OutputAppended::Stored { stored, operation } => {
                 assert_eq!(operation, work.operation);
@@ -295,6 +300,32 @@ impl House {
             }
             OutputAppended::Closed => None,
         }
+    }
+
+    /// Asks for the end of an operation.
+    pub async fn cancel(&self, operation: OperationId) -> Cancellation {
+        let request =
+            CancelOperation { operation, audit: entry("operation.cancel", &operation.to_string()), now: self.now() };
+        self.store.cancel_operation(request).await.unwrap()
+    }
+
+    /// An admin gives up the run that holds a cluster.
+    pub async fn force(&self, environment: &str, name: &str, connected: Vec<AgentId>) -> Forced {
+        let request = ForceUnlock {
+            environment: environment.parse().unwrap(),
+            name: name.parse().unwrap(),
+            reason: "its host is gone".into(),
+            connected,
+            audit: entry("cluster.force-unlock", name),
+            now: self.now(),
+        };
+        self.store.force_unlock(request).await.unwrap()
+    }
+
+    /// An admin's step of an agent's life.
+    pub async fn change(&self, agent: AgentId, event: AgentEvent) -> AgentChanged {
+        let request = ChangeAgent { agent, event, audit: entry("agent.change", &agent.to_string()), now: self.now() };
+        self.store.change_agent(request).await.unwrap()
     }
 
     /// A cluster as it is now.

@@ -10,6 +10,8 @@
 mod accepting;
 mod agents;
 mod connecting;
+mod ending;
+mod happening;
 mod histories;
 pub mod house;
 mod identity;
@@ -18,6 +20,7 @@ mod leasing;
 mod listing;
 mod output;
 mod removing;
+mod retrying;
 mod settling;
 
 use std::pin::Pin;
@@ -77,6 +80,9 @@ pub fn stories() -> Vec<&'static Story> {
         removing::STORIES,
         leasing::STORIES,
         settling::STORIES,
+        ending::STORIES,
+        happening::STORIES,
+        retrying::STORIES,
         output::STORIES,
         connecting::STORIES,
         agents::STORIES,

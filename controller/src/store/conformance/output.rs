@@ -60,9 +60,13 @@ async fn output_of_strangers_and_of_settled_runs_is_not_stored(house: &mut House
     house.append(bastion, &work, 0, "mine").await;
     assert_eq!(house.append(other, &work, 4, "not mine").await, None);
     let data = Bytes::from_static(b"old");
-    let old = house.store.append_output(bastion.agent, work.attempt, older(work.fence), 4, data.clone()).await.unwrap();
+    let old = house
+        .store
+        .append_output(bastion.agent, work.attempt, older(work.fence), 4, data.clone(), house.now())
+        .await
+        .unwrap();
     assert_eq!(old, OutputAppended::Closed);
-    let nobody = house.store.append_output(bastion.agent, house.id(), work.fence, 4, data).await.unwrap();
+    let nobody = house.store.append_output(bastion.agent, house.id(), work.fence, 4, data, house.now()).await.unwrap();
     assert_eq!(nobody, OutputAppended::Closed);
     house.settle(bastion, house.report(&work, RunOutcome::Succeeded)).await;
     assert_eq!(house.append(bastion, &work, 4, "late").await, None);
@@ -94,7 +98,7 @@ async fn send_at_once(
 ) {
     let sent = order.iter().map(|n| {
         let data = Bytes::from(format!("{n:07}\n"));
-        house.store.append_output(bastion.agent, work.attempt, work.fence, n * 8, data)
+        house.store.append_output(bastion.agent, work.attempt, work.fence, n * 8, data, house.now())
     });
     for answer in futures::future::join_all(sent).await {
         assert!(matches!(answer.unwrap(), OutputAppended::Stored { .. }));

@@ -8,6 +8,7 @@ use cratekube_common::domain::run::{ExitStatus, RunOutcome};
 
 use super::family;
 use super::house::{House, failure, hash, older};
+use crate::plan::settle::RetryPolicy;
 use crate::store::{Applied, PageRequest, Settled};
 
 family![
@@ -33,8 +34,9 @@ async fn a_success_moves_everything_on(house: &mut House) {
     let work = house.running(bastion, "prod", "web").await;
     let mut report = house.report(&work, RunOutcome::Succeeded);
     report.exit = Some(ExitStatus::Code(0));
-    let settled = house.store.settle_attempt(bastion.agent, report.clone(), house.now()).await.unwrap();
-    assert_eq!(settled, Settled::Now { operation: work.operation, more_work: false });
+    let settled =
+        house.store.settle_attempt(bastion.agent, report.clone(), RetryPolicy::NEVER, house.now()).await.unwrap();
+    assert_eq!(settled, Settled::Now { operation: work.operation, more_work: false, retry: None });
     let cluster = house.cluster("prod", "web").await;
     assert_eq!((cluster.phase, cluster.operation, cluster.failure), (ClusterPhase::Ready, None, None));
     assert_eq!((cluster.generation, cluster.ca_sha256), (Some(1), Some(hash("ca"))));
@@ -54,11 +56,12 @@ async fn hostile_row_44_the_same_report_again_changes_nothing(house: &mut House)
     let report = house.report(&work, RunOutcome::Succeeded);
     house.settle(bastion, report.clone()).await;
     let before = house.cluster("prod", "web").await;
-    let again = house.store.settle_attempt(bastion.agent, report.clone(), house.now()).await.unwrap();
+    let again =
+        house.store.settle_attempt(bastion.agent, report.clone(), RetryPolicy::NEVER, house.now()).await.unwrap();
     assert_eq!(again, Settled::Already(work.operation));
     let mut other = house.report(&work, RunOutcome::Failed(failure(FailureClass::Etcd)));
     other.generation = None;
-    let other = house.store.settle_attempt(bastion.agent, other, house.now()).await.unwrap();
+    let other = house.store.settle_attempt(bastion.agent, other, RetryPolicy::NEVER, house.now()).await.unwrap();
     assert_eq!(other, Settled::Stale, "an end is final");
     assert_eq!(house.cluster("prod", "web").await, before);
     assert_eq!(house.look(work.operation).await.state, OperationState::Succeeded);
@@ -67,7 +70,7 @@ async fn hostile_row_44_the_same_report_again_changes_nothing(house: &mut House)
     house.store.lose_attempts(vec![work.attempt], house.now()).await.unwrap();
     assert_eq!(house.store.attempts(work.operation).await.unwrap()[0].state, AttemptState::Exited);
     house.reopen().await;
-    let reopened = house.store.settle_attempt(bastion.agent, report, house.now()).await.unwrap();
+    let reopened = house.store.settle_attempt(bastion.agent, report, RetryPolicy::NEVER, house.now()).await.unwrap();
     assert_eq!(reopened, Settled::Already(work.operation));
 }
 
@@ -88,7 +91,10 @@ async fn hostile_row_43_a_stale_report_changes_nothing(house: &mut House) {
         (other.agent, report.clone()),
         (house.id(), report.clone()),
     ] {
-        assert_eq!(house.store.settle_attempt(agent, report, house.now()).await.unwrap(), Settled::Stale);
+        assert_eq!(
+            house.store.settle_attempt(agent, report, RetryPolicy::NEVER, house.now()).await.unwrap(),
+            Settled::Stale
+        );
     }
     assert_eq!(house.cluster("prod", "web").await.phase, ClusterPhase::Provisioning);
     assert!(house.store.generations(work.cluster, PAGE).await.unwrap().items.is_empty());
@@ -101,7 +107,8 @@ async fn a_report_waits_for_its_output(house: &mut House) {
     house.append(bastion, &work, 0, "half").await;
     let mut report = house.report(&work, RunOutcome::Succeeded);
     report.output_bytes = 8;
-    let settled = house.store.settle_attempt(bastion.agent, report.clone(), house.now()).await.unwrap();
+    let settled =
+        house.store.settle_attempt(bastion.agent, report.clone(), RetryPolicy::NEVER, house.now()).await.unwrap();
     assert_eq!(settled, Settled::OutputMissing { stored: 4 });
     assert_eq!(house.look(work.operation).await.state, OperationState::Running);
     house.append(bastion, &work, 4, "half").await;

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
-use super::{audit, operations};
+use super::{audit, ending, operations};
 use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
@@ -63,23 +63,54 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
     let Some(cluster) = live_cluster(db, &request.environment, &request.name)? else {
         return Ok(Acceptance::NotFound);
     };
+    if request.retry_of.is_some_and(|(_, id)| id != cluster.id) {
+        return Ok(Acceptance::NotFound);
+    }
     if request.if_revision.is_some_and(|revision| revision != cluster.revision) {
         return Ok(Acceptance::Changed(cluster.revision));
     }
     match request.kind {
         OperationKind::Remove => remove(db, request, &cluster),
         OperationKind::Provision => provision_again(db, request, &cluster),
+        OperationKind::RecoverState => recover_state(db, request, &cluster),
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
 }
 
-/// A failed cluster may be provisioned again: `rke up` goes on from where it is.
+/// State is brought back for a cluster that had some.
+fn recover_state(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
+    if let Some(at_work) = cluster.operation {
+        return Ok(Acceptance::Busy(at_work));
+    }
+    if cluster.generation.is_none() {
+        let why =
+            "The cluster never had a good state; there is nothing to bring back. Provision it again, or remove it.";
+        return Ok(Acceptance::NotAllowed(why.into()));
+    }
+    if cluster::transition(cluster.phase, ClusterEvent::RecoveryStarted).is_err() {
+        let why = format!("The cluster is {}; its state cannot be brought back now.", cluster.phase);
+        return Ok(Acceptance::NotAllowed(why));
+    }
+    let operation = asked(request, cluster);
+    let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
+    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    db.prepare_cached(
+        "UPDATE operations SET recover_generation = \
+             coalesce(?2, (SELECT recover_generation FROM operations WHERE id = ?3)) WHERE id = ?1",
+    )?
+    .execute(params![key(operation.id), request.generation.map(int).transpose()?, operation.retry_of.map(key)])?;
+    put_to_work(db, cluster, cluster.phase, Some(operation.id), request.now)?;
+    Ok(Acceptance::Accepted(Box::new(operation)))
+}
+
+/// A cluster that failed or is degraded may be provisioned again: `rke up` goes on from where it is.
 fn provision_again(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
     if let Some(at_work) = cluster.operation {
         return Ok(Acceptance::Busy(at_work));
     }
-    if cluster.phase != ClusterPhase::Failed {
-        let why = format!("The cluster is {}; only one that failed can be provisioned again.", cluster.phase);
+    if !matches!(cluster.phase, ClusterPhase::Failed | ClusterPhase::Degraded) {
+        let why =
+            format!("The cluster is {}; only one that failed or is degraded can be provisioned again.", cluster.phase);
         return Ok(Acceptance::NotAllowed(why));
     }
     let operation = asked(request, cluster);
@@ -96,8 +127,10 @@ fn remove(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<
         Some(waiting)
             if nothing_ran && waiting.kind == OperationKind::Provision && waiting.state == OperationState::Queued =>
         {
-            cancel_queued(db, &waiting, request.now)?;
-            remove_at_once(db, request, cluster)
+            ending::end_now(db, &waiting, request.now)?;
+            // The cluster failed by that; it is to be removed all the same.
+            let cluster = live_cluster(db, &request.environment, &request.name)?;
+            cluster.map_or(Ok(Acceptance::NotFound), |cluster| remove_at_once(db, request, &cluster))
         }
         Some(busy) => Ok(Acceptance::Busy(busy.id)),
         None if nothing_ran => remove_at_once(db, request, cluster),
@@ -107,6 +140,8 @@ fn remove(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<
             record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
             let phase = cluster::transition(cluster.phase, ClusterEvent::RemovalAccepted)?;
             put_to_work(db, cluster, phase, Some(operation.id), request.now)?;
+            let sql = "UPDATE clusters SET phase_before = ?2 WHERE id = ?1";
+            db.prepare_cached(sql)?.execute(params![key(cluster.id), cluster.phase.as_str()])?;
             Ok(Acceptance::Accepted(Box::new(operation)))
         }
     }
@@ -128,23 +163,6 @@ fn remove_at_once(db: &Connection, request: &AcceptOperation, cluster: &Live) ->
     let removed = cluster::transition(removing, ClusterEvent::Removed)?;
     put_to_work(db, cluster, removed, None, request.now)?;
     Ok(Acceptance::Accepted(Box::new(operation)))
-}
-
-/// Ends an operation that no agent has begun.
-fn cancel_queued(db: &Connection, waiting: &Operation, now: Timestamp) -> Result<(), Fault> {
-    let cancelled = operation::transition(waiting.state, OperationEvent::CancelRequested)?;
-    db.prepare_cached("UPDATE operations SET state = ?2, ended_at = ?3 WHERE id = ?1")?.execute(params![
-        key(waiting.id),
-        cancelled.as_str(),
-        now.as_millis()
-    ])?;
-    let mut tasks = db.prepare_cached("SELECT id, state FROM tasks WHERE operation = ?1")?;
-    let tasks = tasks.query_map([key(waiting.id)], |row| Ok((row.get::<_, String>(0)?, rows::word(row, 1)?)))?;
-    for (id, state) in tasks.collect::<Result<Vec<(String, TaskState)>, _>>()? {
-        let cancelled = task::transition(state, TaskEvent::Cancelled)?;
-        db.prepare_cached("UPDATE tasks SET state = ?2 WHERE id = ?1")?.execute(params![id, cancelled.as_str()])?;
-    }
-    Ok(())
 }
 
 /// The answer when this request was recorded before.
@@ -183,11 +201,12 @@ struct Live {
     revision: u64,
     volume: Option<String>,
     operation: Option<OperationId>,
+    generation: Option<u64>,
 }
 
 fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Live>, Fault> {
     let mut select = db.prepare_cached(
-        "SELECT id, phase, revision, volume, operation FROM clusters \
+        "SELECT id, phase, revision, volume, operation, generation FROM clusters \
          WHERE environment = ?1 AND name = ?2 AND phase <> 'removed'",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -197,6 +216,7 @@ fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterNa
             revision: rows::count(row, 2)?,
             volume: row.get(3)?,
             operation: rows::word_or_null(row, 4)?,
+            generation: rows::count_or_null(row, 5)?,
         })
     };
     Ok(select.query_row(params![environment.as_str(), name.as_str()], read).optional()?)
@@ -229,6 +249,7 @@ fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
     let place = (&request.environment, &request.name, cluster.id);
     Operation {
         reason: request.reason.clone(),
+        retry_of: request.retry_of.map(|(operation, _)| operation),
         ..queued(request.operation, request.kind, place, &request.requested_by, request.now)
     }
 }
@@ -249,6 +270,7 @@ fn queued(
         cluster_id,
         requested_by: requested_by.to_owned(),
         reason: None,
+        retry_of: None,
         created_at: now,
         started_at: None,
         ended_at: None,
@@ -320,8 +342,8 @@ fn record(
 fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault> {
     db.prepare_cached(
         "INSERT INTO operations (id, kind, state, environment, cluster, cluster_id, requested_by, reason, created_at, \
-             started_at, ended_at, warnings, output_bytes) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             started_at, ended_at, warnings, output_bytes, retry_of) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         key(operation.id),
@@ -337,6 +359,7 @@ fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault>
         operation.ended_at.map(Timestamp::as_millis),
         json(&operation.warnings)?,
         int(operation.output_bytes)?,
+        operation.retry_of.map(key),
     ])?;
     Ok(())
 }

@@ -3,19 +3,18 @@
 //! Every change names agent, attempt and fence; one that does not fit changes nothing.
 
 use cratekube_common::domain::attempt::{self, AttemptEvent, AttemptState, Fence};
-use cratekube_common::domain::cluster::{self, ClusterPhase};
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
-use cratekube_common::domain::operation::{self, OperationState};
+use cratekube_common::domain::operation::{self, OperationEvent, OperationState};
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::RunVerdict;
-use cratekube_common::domain::task::{self, TaskState};
+use cratekube_common::domain::task::{self, TaskEvent, TaskState};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::lease::ended;
-use super::rows::{self, json, json_or_null, key};
-use crate::plan::settle;
+use super::rows::{self, json, key};
+use super::{ending, operations};
 use crate::store::Applied;
 
 /// What every check on an attempt needs.
@@ -109,33 +108,23 @@ pub(super) fn give_back(
         ended(released, now)
     ])?;
     let mut select = db.prepare_cached(
-        "SELECT t.id, t.state, o.id, o.state, c.id, c.phase FROM attempts a JOIN tasks t ON t.id = a.task \
-         JOIN operations o ON o.id = a.operation JOIN clusters c ON c.id = a.cluster_id WHERE a.id = ?1",
+        "SELECT t.id, t.state, a.operation, a.cluster_id FROM attempts a JOIN tasks t ON t.id = a.task WHERE a.id = ?1",
     )?;
-    type Found = (String, TaskState, String, OperationState, String, ClusterPhase);
-    let read = |row: &Row<'_>| {
-        Ok((row.get(0)?, rows::word(row, 1)?, row.get(2)?, rows::word(row, 3)?, row.get(4)?, rows::word(row, 5)?))
-    };
-    let (task, task_state, operation, operation_state, cluster, phase): Found = select.query_row([key(id)], read)?;
-    let plan = settle::release(operation_state);
-    let task_state = task::transition(task_state, plan.task)?;
-    let operation_state = operation::transition(operation_state, plan.operation)?;
-    db.prepare_cached("UPDATE tasks SET state = ?2 WHERE id = ?1")?.execute(params![task, task_state.as_str()])?;
-    unbind(db, &cluster)?;
-    let failure = json_or_null(plan.failure.as_ref())?;
-    let over = operation_state.is_terminal().then(|| now.as_millis());
-    db.prepare_cached(
-        "UPDATE operations SET state = ?2, progress = NULL, failure = coalesce(?3, failure), ended_at = ?4 WHERE id = ?1",
-    )?
-    .execute(params![operation, operation_state.as_str(), failure, over])?;
-    if let Some(event) = plan.cluster {
-        let phase = cluster::transition(phase, event)?;
-        db.prepare_cached(
-            "UPDATE clusters SET phase = ?2, failure = ?3, operation = NULL, updated_at = ?4 WHERE id = ?1",
-        )?
-        .execute(params![cluster, phase.as_str(), failure, now.as_millis()])?;
+    type Found = (String, TaskState, OperationId, String);
+    let read = |row: &Row<'_>| Ok((row.get(0)?, rows::word(row, 1)?, rows::word(row, 2)?, row.get(3)?));
+    let (task, task_state, operation, cluster): Found = select.query_row([key(id)], read)?;
+    let missing = || Fault::Damaged(format!("operation {operation} is not there"));
+    let operation = operations::bare(db, operation)?.ok_or_else(missing)?;
+    if operation.state == OperationState::Cancelling {
+        ending::end_now(db, &operation, now)?;
+        return unbind(db, &cluster);
     }
-    Ok(())
+    let task_state = task::transition(task_state, TaskEvent::Requeued)?;
+    db.prepare_cached("UPDATE tasks SET state = ?2 WHERE id = ?1")?.execute(params![task, task_state.as_str()])?;
+    let state = operation::transition(operation.state, OperationEvent::Requeued)?;
+    let sql = "UPDATE operations SET state = ?2, progress = NULL WHERE id = ?1";
+    db.prepare_cached(sql)?.execute(params![key(operation.id), state.as_str()])?;
+    unbind(db, &cluster)
 }
 
 /// A cluster for which nothing ever started belongs to no volume: any agent may still take it.

@@ -2,7 +2,7 @@
 //!
 //! What becomes of every attempt is decided by [`plan::reconcile`](crate::plan::reconcile).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use cratekube_common::domain::agent::{AgentFacts, AgentState};
 use cratekube_common::domain::attempt::{self, AttemptEvent, Fence};
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::rows::{self, json, key};
-use super::{agents, attempts};
+use super::{agents, attempts, events};
 use crate::plan::reconcile::{Recorded, reconcile};
 use crate::store::ConnectAgent;
 
@@ -28,6 +28,7 @@ pub(super) fn connect(db: &Connection, request: &ConnectAgent) -> Result<Vec<(At
         return Ok(request.runs.iter().map(|run| (run.attempt, RunVerdict::Forget)).collect());
     }
     record_facts(db, request)?;
+    events::agent(db, "agent.connected", &key(request.agent))?;
     let served = take_volumes(db, request)?;
     let recorded = recorded(db, request, &served)?;
     let plan = reconcile(request.agent, &served, &request.runs, &recorded);
@@ -65,12 +66,12 @@ fn record_facts(db: &Connection, request: &ConnectAgent) -> Result<(), Fault> {
 }
 
 /// Healthy volumes become the agent's, unless another one serves them right now.
-fn take_volumes(db: &Connection, request: &ConnectAgent) -> Result<HashSet<VolumeId>, Fault> {
+fn take_volumes(db: &Connection, request: &ConnectAgent) -> Result<BTreeSet<VolumeId>, Fault> {
     let mut take = db.prepare_cached(
         "INSERT INTO volumes (id, agent, taken_at) VALUES (?1, ?2, ?3) \
          ON CONFLICT (id) DO UPDATE SET agent = ?2, taken_at = ?3 WHERE agent <> ?2",
     )?;
-    let mut served = HashSet::new();
+    let mut served = BTreeSet::new();
     for volume in agents::healthy(&request.facts.volumes).filter(|volume| !request.contested.contains(volume)) {
         take.execute(params![key(volume), key(request.agent), request.now.as_millis()])?;
         served.insert(volume);
@@ -78,7 +79,7 @@ fn take_volumes(db: &Connection, request: &ConnectAgent) -> Result<HashSet<Volum
     Ok(served)
 }
 
-fn recorded(db: &Connection, request: &ConnectAgent, served: &HashSet<VolumeId>) -> Result<Vec<Recorded>, Fault> {
+fn recorded(db: &Connection, request: &ConnectAgent, served: &BTreeSet<VolumeId>) -> Result<Vec<Recorded>, Fault> {
     let mut found = Vec::new();
     let held = request.runs.iter().map(|run| run.attempt.to_string());
     find(db, "a.id = ?1", held, &mut found)?;
@@ -120,7 +121,7 @@ fn find(
 fn adopt(db: &Connection, agent: AgentId, found: &Recorded) -> Result<(), Fault> {
     let started = || attempt::transition(found.state, AttemptEvent::Started);
     let state = if found.started { started()? } else { found.state };
-    let sql = "UPDATE attempts SET state = ?2, agent = ?3 WHERE id = ?1";
+    let sql = "UPDATE attempts SET state = ?2, taken_over = taken_over OR agent <> ?3, agent = ?3 WHERE id = ?1";
     db.prepare_cached(sql)?.execute(params![key(found.id), state.as_str(), key(agent)])?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::rows::{self, json, key};
-use super::{audit, certificates, page};
+use super::{audit, certificates, events, page};
 use crate::store::{EnrollAgent, EnrollRefusal, Enrolled, JoinTokenRecord, NewJoinToken, Page, PageRequest, Withdrawn};
 
 /// How long a used token is remembered after its end, so that its reuse rings the alarm.
@@ -177,7 +177,7 @@ fn refuse(db: &Connection, request: &EnrollAgent, why: EnrollRefusal) -> Result<
     Ok(Enrolled::Refused(why))
 }
 
-/// Forgets idempotency keys, join tokens, certificates and cuts that are of no more use at `now`.
+/// Forgets idempotency keys, join tokens, certificates, cuts and events that are of no more use at `now`.
 pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
     let keys = db.prepare_cached("DELETE FROM idempotency WHERE expires_at < ?1")?.execute([now.as_millis()])?;
     let used = now.as_millis().saturating_sub(i64::try_from(USED_KEPT.as_millis()).unwrap_or(i64::MAX));
@@ -185,5 +185,6 @@ pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
         .prepare_cached("DELETE FROM join_tokens WHERE expires_at < ?1 AND (used_at IS NULL OR expires_at < ?2)")?
         .execute([now.as_millis(), used])?;
     let identities = certificates::purge(db, now)?;
-    Ok(u64::try_from(keys + tokens + identities).unwrap_or(u64::MAX))
+    let events = events::purge(db, now)?;
+    Ok(u64::try_from(keys + tokens + identities + events).unwrap_or(u64::MAX))
 }

@@ -1,6 +1,6 @@
 //! Handing out tasks: one attempt, one fence, one lock per cluster, in one transaction.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use cratekube_common::domain::attempt::{AttemptState, Fence};
 use cratekube_common::domain::cluster::{self, ClusterEvent};
@@ -9,7 +9,7 @@ use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, VolumeId};
 use cratekube_common::domain::name::EnvironmentName;
 use cratekube_common::domain::operation::{self, OperationEvent};
-use cratekube_common::domain::run::Assignment;
+use cratekube_common::domain::run::{Assignment, Recovery};
 use cratekube_common::domain::task::{self, TaskEvent, TaskKind};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -32,6 +32,7 @@ pub(super) struct RawLease {
     name: String,
     volume: VolumeId,
     known: Option<KnownState>,
+    recovery: Recovery,
     spec: String,
     sealed_secrets: Option<Vec<u8>>,
 }
@@ -51,6 +52,7 @@ impl RawLease {
             volume: self.volume,
             spec: rows::spec(&self.spec).map_err(Fault::Damaged)?,
             known: self.known,
+            recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
         };
         Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets })
     }
@@ -114,13 +116,13 @@ fn candidates(
     wanted: usize,
 ) -> Result<Vec<Candidate>, Fault> {
     const FREE: &str = "NOT EXISTS (SELECT 1 FROM attempts WHERE cluster_id = tasks.cluster_id \
-         AND state IN ('leased', 'started', 'unknown')) ORDER BY seq LIMIT ?2";
+         AND state IN ('leased', 'started', 'unknown')) AND delay_ms = 0 ORDER BY seq LIMIT ?2";
     let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok(Candidate { seq: row.get(0)?, cluster: rows::word(row, 1)? });
     let mut found = Vec::new();
     let sql = format!("SELECT seq, cluster_id FROM tasks WHERE state = 'queued' AND volume = ?1 AND {FREE}");
     let mut of_volume = db.prepare_cached(&sql)?;
-    for volume in served.iter().collect::<HashSet<_>>() {
+    for volume in served.iter().collect::<BTreeSet<_>>() {
         let tasks = of_volume.query_map(params![key(volume), limit], read)?;
         found.extend(tasks.collect::<Result<Vec<_>, _>>()?);
     }
@@ -201,6 +203,7 @@ fn grant(
     let phase = match found.kind {
         TaskKind::Provision => cluster::transition(found.phase, ClusterEvent::ProvisionStarted)?,
         TaskKind::Remove => found.phase,
+        TaskKind::RecoverState => cluster::transition(found.phase, ClusterEvent::RecoveryStarted)?,
     };
     let fence = found.fence.next();
     let now = request.now.as_millis();
@@ -260,8 +263,10 @@ fn insert_attempt(
 fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
     let mut select = db.prepare_cached(
         "SELECT a.id, a.fence, a.task, a.kind, a.operation, c.id, c.environment, c.name, a.volume, c.generation, \
-             c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets \
-         FROM attempts a JOIN clusters c ON c.id = a.cluster_id WHERE a.seq = ?1",
+             c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets, o.recover_generation, \
+             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0) \
+         FROM attempts a JOIN clusters c ON c.id = a.cluster_id JOIN operations o ON o.id = a.operation \
+         WHERE a.seq = ?1",
     )?;
     Ok(select.query_row([seq], |row| {
         let (state_sha256, ca_sha256) = (row.get(10)?, row.get(11)?);
@@ -279,6 +284,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             known: generation.map(|generation| KnownState { generation, state_sha256, ca_sha256 }),
             spec: row.get(12)?,
             sealed_secrets: row.get(13)?,
+            recovery: Recovery { generation: rows::count_or_null(row, 14)?, newest_recorded: rows::count(row, 15)? },
         })
     })?)
 }

@@ -21,7 +21,10 @@ const APPLICATION_ID: i32 = 0x434b_434d;
 /// The steps, oldest first; `user_version` counts those that were applied.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../../migrations/sqlite/0002_runs.sql"),
     include_str!("../../../migrations/sqlite/0004_agent_identity.sql"),
+    include_str!("../../../migrations/sqlite/0005_recovery.sql"),
+    include_str!("../../../migrations/sqlite/0007_events.sql"),
 ];
 /// How long a lock of another process (the command line beside the server) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,14 +82,14 @@ fn create(file: &Path) -> Result<(), StoreError> {
         db.pragma_update(None, "application_id", APPLICATION_ID).map_err(|e| refused(&aside, &e))?;
         migrate(&mut db, &aside)?;
         db.close().map_err(|(_, e)| refused(&aside, &e))?;
-        File::open(&aside).and_then(|f| f.sync_all()).map_err(|e| refused(&aside, &e))?;
-        match fs::hard_link(&aside, file) {
+        File::open(&aside).and_then(|f| files::sync(&f, &aside)).map_err(|e| refused(&aside, &e))?;
+        match files::link(&aside, file) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(refused(file, &error)),
             _ => Ok(()),
         }
     };
     let made = make();
-    let _best_effort = fs::remove_file(&aside);
+    let _best_effort = files::remove(&aside);
     made?;
     file.parent().map_or(Ok(()), files::sync_dir).map_err(|e| refused(file, &e))
 }

@@ -16,7 +16,10 @@ mod bars;
 mod certificates;
 mod clusters;
 mod connect;
+mod ending;
 mod enroll;
+mod events;
+mod evidence;
 mod fault;
 mod lease;
 mod migrate;
@@ -24,6 +27,7 @@ mod operations;
 mod output;
 mod page;
 mod readers;
+mod retries;
 mod rows;
 mod sealed;
 mod settle;
@@ -34,6 +38,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,23 +48,27 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::files;
+use tokio::sync::watch;
 
 use super::{
-    AcceptOperation, AcceptProvision, Acceptance, Applied, AttemptRecord, AuditRecord, BarAgent, Barred,
-    CertificateRecord, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, HeartbeatFacts,
-    JoinTokenRecord, LeaseTasks, LeasedTask, NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page,
-    PageRequest, RenewAgent, Renewed, Settled, Store, StoreError, UseCertificate, Withdrawn,
+    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, Applied, AttemptRecord, AuditRecord, BarAgent, Barred,
+    CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent,
+    Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten,
+    HeartbeatFacts, JoinTokenRecord, LeaseTasks, LeasedTask, NewJoinToken, OperationFilter, OutputAppended,
+    OutputPiece, Page, PageRequest, RenewAgent, Renewed, Settled, Store, StoreError, UseCertificate, Withdrawn,
 };
+use crate::plan::settle::RetryPolicy;
 use output::Output;
 use readers::Readers;
-use writer::Writer;
+use writer::{Teller, Writer};
 
 /// The database within the data directory.
 pub const DATABASE_FILE: &str = "cratekube.db";
@@ -90,6 +99,7 @@ pub struct SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
+    teller: Arc<Teller>,
     readers: Arc<Readers>,
     output: Arc<Output>,
     sightings: agents::Sightings,
@@ -102,6 +112,14 @@ impl SqliteStore {
     /// [`StoreError::Open`] when the database is damaged, not ours, or from a newer release; it is left
     /// as it is then.
     pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, options, clock::system())
+    }
+
+    /// Like [`SqliteStore::open`], with the clock that events get their time from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(data_dir: &Path, options: SqliteOptions, clock: Clock) -> Result<Self, StoreError> {
         let (file, outputs) = (data_dir.join(DATABASE_FILE), data_dir.join(OUTPUT_DIR));
         let failed = |e: std::io::Error| StoreError::Open(format!("{}: {e}", data_dir.display()));
         if !file.try_exists().map_err(failed)? && has_entries(&outputs) {
@@ -114,10 +132,14 @@ impl SqliteStore {
         files::make_dir(&outputs).map_err(failed)?;
         let db = migrate::open_writer(&file, WRITER_CACHE_KIB)?;
         let inline = options.execution == Execution::Inline;
-        let writer = if inline { Writer::inline(db) } else { Writer::thread(db)? };
+        let teller = Teller::new(clock);
+        let writer = match options.execution {
+            Execution::Inline => Writer::inline(db, Arc::clone(&teller)),
+            Execution::Thread => Writer::thread(db, Arc::clone(&teller))?,
+        };
         let readers = Readers::new(file, inline);
         let output = Output::new(outputs, inline, writer.clone(), Arc::clone(&readers));
-        Ok(Self { writer, readers, output, sightings: agents::Sightings::default() })
+        Ok(Self { writer, teller, readers, output, sightings: agents::Sightings::default() })
     }
 
     /// Follows the chain of the audit log. Answers how many entries it has.
@@ -163,6 +185,14 @@ impl Store for SqliteStore {
         self.writer.run(move |db| accept::operation(db, &request)).await
     }
 
+    async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError> {
+        self.writer.run(move |db| ending::cancel(db, &request)).await
+    }
+
+    async fn force_unlock(&self, request: ForceUnlock) -> Result<Forced, StoreError> {
+        self.writer.run(move |db| ending::force_unlock(db, &request)).await
+    }
+
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError> {
         self.readers.point(|db| clusters::by_name(db, environment, name))
     }
@@ -202,8 +232,9 @@ impl Store for SqliteStore {
         fence: Fence,
         offset: u64,
         data: Bytes,
+        now: Timestamp,
     ) -> Result<OutputAppended, StoreError> {
-        self.output.append((agent, attempt, fence), offset, data).await
+        self.output.append((agent, attempt, fence), offset, data, now).await
     }
 
     async fn keep_join_token(&self, token: NewJoinToken, audit: AuditEntry) -> Result<(), StoreError> {
@@ -263,6 +294,18 @@ impl Store for SqliteStore {
         let mut page = self.readers.scan(move |db| agents::list(db, &page)).await?;
         page.items.iter_mut().for_each(|agent| self.sightings.overlay(agent));
         Ok(page)
+    }
+
+    async fn change_agent(&self, request: ChangeAgent) -> Result<AgentChanged, StoreError> {
+        let mut changed = self.writer.run(move |db| ending::change_agent(db, &request)).await?;
+        if let AgentChanged::Done(agent) = &mut changed {
+            self.sightings.overlay(agent);
+        }
+        Ok(changed)
+    }
+
+    async fn forget_agent(&self, request: ForgetAgent) -> Result<Forgotten, StoreError> {
+        self.writer.run(move |db| ending::forget_agent(db, &request)).await
     }
 
     async fn kubernetes_versions(&self) -> Result<Vec<String>, StoreError> {
@@ -347,8 +390,38 @@ impl Store for SqliteStore {
         self.writer.run(move |db| attempts::progress(db, agent, attempt, fence, &progress)).await
     }
 
-    async fn settle_attempt(&self, agent: AgentId, report: RunReport, now: Timestamp) -> Result<Settled, StoreError> {
-        self.writer.run(move |db| settle::settle(db, agent, &report, now)).await
+    async fn settle_attempt(
+        &self,
+        agent: AgentId,
+        report: RunReport,
+        retry_policy: RetryPolicy,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        self.writer.run(move |db| settle::settle(db, agent, &report, retry_policy, now)).await
+    }
+
+    async fn delayed_tasks(&self) -> Result<Vec<(TaskId, Duration)>, StoreError> {
+        self.readers.scan(retries::delayed).await
+    }
+
+    async fn release_task(&self, task: TaskId) -> Result<Option<OperationId>, StoreError> {
+        self.writer.run(move |db| retries::release(db, task)).await
+    }
+
+    async fn events(&self, after: u64, filter: EventFilter, limit: usize) -> Result<Events, StoreError> {
+        self.readers.scan(move |db| events::after(db, after, &filter, limit)).await
+    }
+
+    fn events_happen(&self) -> watch::Receiver<u64> {
+        self.teller.listen()
+    }
+
+    async fn note_disconnect(&self, agent: AgentId) -> Result<(), StoreError> {
+        self.writer.run(move |db| events::agent(db, "agent.disconnected", &agent.to_string())).await
+    }
+
+    async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError> {
+        self.readers.scan(move |db| evidence::list(db, &page)).await
     }
 
     async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError> {

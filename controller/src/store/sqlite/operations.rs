@@ -3,6 +3,8 @@
 //! A list over many environments asks each environment for its newest and merges: so an account that
 //! may see one small environment does not pay for the others.
 
+use std::time::Duration;
+
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::id::{OperationId, VolumeId};
 use cratekube_common::domain::name::EnvironmentName;
@@ -91,21 +93,45 @@ fn select(
         sql.push_str(&format!(" AND {column} = ?{}", values.len()));
     }
     sql.push_str(" ORDER BY seq DESC LIMIT ?2");
-    let read = |row: &Row<'_>| Ok((row.get(15)?, rows::operation(row)?));
+    let read = |row: &Row<'_>| Ok((row.get(16)?, rows::operation(row)?));
     let mut select = db.prepare_cached(&sql)?;
     Ok(select.query_map(params_from_iter(values), read)?.collect::<Result<_, _>>()?)
 }
 
-/// Says why a queued operation waits, as far as the store knows: who is connected it does not know.
+/// Says why an operation waits, as far as the store knows: who is connected it does not know.
 fn explain(db: &Connection, operation: &mut Operation) -> Result<(), Fault> {
-    if operation.state == OperationState::Queued {
-        let waiting = waiting(db, operation)?;
-        operation.waiting_for = Some(assignment::waiting_for(&operation.environment, &waiting));
-    }
+    let waiting = match operation.state {
+        OperationState::Queued => Some(waiting(db, operation)?),
+        state if state.is_terminal() => None,
+        _ => lost(db, operation.id)?,
+    };
+    operation.waiting_for = waiting.map(|waiting| assignment::waiting_for(&operation.environment, &waiting));
     Ok(())
 }
 
+/// Whether a run of an operation is out of touch.
+fn lost(db: &Connection, id: OperationId) -> Result<Option<Waiting>, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT (SELECT name FROM agents WHERE id = attempts.agent) FROM attempts WHERE operation = ?1 AND state = 'unknown'",
+    )?;
+    Ok(select.query_row([key(id)], |row| Ok(Waiting::Lost { agent: rows::word(row, 0)? })).optional()?)
+}
+
+/// Whether an operation waits to be tried again.
+fn retry(db: &Connection, id: OperationId) -> Result<Option<Waiting>, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT delay_ms, (SELECT count(*) FROM attempts WHERE task = tasks.id AND operation = ?1 AND state <> 'released') \
+         FROM tasks WHERE operation = ?1 AND state = 'queued' AND delay_ms > 0",
+    )?;
+    let read =
+        |row: &Row<'_>| Ok(Waiting::Retry { wait: Duration::from_millis(rows::count(row, 0)?), attempts: row.get(1)? });
+    Ok(select.query_row([key(id)], read).optional()?)
+}
+
 fn waiting(db: &Connection, operation: &Operation) -> Result<Waiting, Fault> {
+    if let Some(retry) = retry(db, operation.id)? {
+        return Ok(retry);
+    }
     let mut locked = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM attempts WHERE cluster_id = ?1 AND state IN ('leased', 'started', 'unknown'))",
     )?;

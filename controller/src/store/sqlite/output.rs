@@ -19,11 +19,14 @@ use bytes::Bytes;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
 use cratekube_common::domain::operation::OperationState;
+use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::fault::{self, Step};
 use cratekube_common::runtime::files;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
 use super::attempts::{self, Held};
+use super::evidence;
 use super::fault::Fault;
 use super::readers::Readers;
 use super::rows::{self, int, key};
@@ -65,6 +68,7 @@ struct Piece {
     run: (AgentId, AttemptId, Fence),
     offset: u64,
     data: Bytes,
+    now: Timestamp,
     reply: oneshot::Sender<Result<OutputAppended, StoreError>>,
 }
 
@@ -80,8 +84,14 @@ impl Output {
         run: (AgentId, AttemptId, Fence),
         offset: u64,
         data: Bytes,
+        now: Timestamp,
     ) -> Result<OutputAppended, StoreError> {
-        let Some(held) = self.readers.point(|db| admitted(db, run))? else { return Ok(OutputAppended::Closed) };
+        let Some(held) = self.readers.point(|db| admitted(db, run))? else {
+            if !data.is_empty() {
+                self.writer.run(move |db| evidence::keep_output(db, run, offset, &data, now)).await?;
+            }
+            return Ok(OutputAppended::Closed);
+        };
         if data.is_empty() {
             return Ok(OutputAppended::Stored { stored: held.output_bytes, operation: held.operation });
         }
@@ -89,7 +99,7 @@ impl Output {
         let log = self.log(held.operation);
         let idle = {
             let mut queue = lock(&log.queue);
-            queue.pieces.push(Piece { run, offset, data, reply });
+            queue.pieces.push(Piece { run, offset, data, now, reply });
             !std::mem::replace(&mut queue.busy, true)
         };
         if idle {
@@ -158,7 +168,13 @@ impl Output {
         run: (AgentId, AttemptId, Fence),
         pieces: &[Piece],
     ) -> Result<OutputAppended, StoreError> {
-        let Some(held) = self.readers.point(|db| admitted(db, run))? else { return Ok(OutputAppended::Closed) };
+        let Some(held) = self.readers.point(|db| admitted(db, run))? else {
+            if let [Piece { offset, data, now, .. }, ..] = pieces {
+                let (offset, data, now) = (*offset, data.clone(), *now);
+                self.writer.run_blocking(move |db| evidence::keep_output(db, run, offset, &data, now))?;
+            }
+            return Ok(OutputAppended::Closed);
+        };
         let stored = match self.write(operation, log, &held, pieces) {
             Ok(stored) => stored,
             Err(fault) => {
@@ -174,7 +190,7 @@ impl Output {
 
     /// Brings the bytes to disk. Answers how many of the run are there, from its beginning.
     fn write(&self, operation: OperationId, log: &Log, held: &Held, pieces: &[Piece]) -> Result<u64, Fault> {
-        let mut stored = held.output_bytes;
+        let (mut stored, path) = (held.output_bytes, self.path(operation));
         let mut slot = lock(&log.file);
         for piece in pieces {
             let Some(end) = piece.offset.checked_add(piece.data.len() as u64) else { continue };
@@ -186,12 +202,16 @@ impl Output {
             }
             if let Some(file) = slot.as_ref() {
                 let fresh = usize::try_from(stored - piece.offset).unwrap_or(usize::MAX);
+                fault::step(Step::Write(&piece.data[fresh..]), &path)?;
                 file.write_all_at(&piece.data[fresh..], held.output_offset + stored)?;
                 stored = end;
             }
         }
         match slot.as_ref() {
-            Some(file) if stored > held.output_bytes => file.sync_data()?,
+            Some(file) if stored > held.output_bytes => {
+                fault::step(Step::Sync, &path)?;
+                file.sync_data()?;
+            }
             _ => {}
         }
         Ok(stored)
@@ -204,6 +224,7 @@ impl Output {
         options.read(true).write(true).mode(0o600);
         if let Some(folder) = path.parent().filter(|_| durable == 0) {
             files::make_dir(folder)?;
+            fault::step(Step::Create, &path)?;
             let file = options.create(true).truncate(false).open(&path)?;
             files::sync_dir(folder)?;
             return Ok(file);

@@ -20,13 +20,13 @@ use crate::store::AttemptRecord;
 
 /// Columns of [`operation`], in order.
 pub(super) const OPERATION: &str = "id, kind, state, environment, cluster, cluster_id, requested_by, reason, \
-     created_at, started_at, ended_at, progress, failure, warnings, output_bytes";
+     created_at, started_at, ended_at, progress, failure, warnings, output_bytes, retry_of";
 /// Columns of [`cluster`], in order.
 pub(super) const CLUSTER: &str = "id, environment, name, phase, spec, revision, volume, operation, generation, \
      ca_sha256, failure, conditions, created_at, updated_at";
 /// Columns of [`attempt`], in order.
 pub(super) const ATTEMPT: &str = "id, task, kind, state, agent, fence, leased_at, started_at, ended_at, failure, rke, \
-     output_offset, output_bytes";
+     output_offset, output_bytes, taken_over";
 
 fn unreadable(column: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::FromSqlConversionFailure(column, Type::Text, why.into())
@@ -123,6 +123,7 @@ pub(super) fn operation(row: &Row<'_>) -> Result<Operation, Error> {
         warnings: document(row, 13)?,
         waiting_for: None,
         output_bytes: count(row, 14)?,
+        retry_of: word_or_null(row, 15)?,
     })
 }
 
@@ -162,6 +163,7 @@ pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRecord, Error> {
         rke: document_or_null(row, 10)?,
         output_offset: count(row, 11)?,
         output_bytes: count(row, 12)?,
+        taken_over: row.get(13)?,
     })
 }
 

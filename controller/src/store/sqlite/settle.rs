@@ -6,7 +6,7 @@ use cratekube_common::domain::attempt;
 use cratekube_common::domain::cluster::{self, ClusterPhase, Condition};
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, ClusterId, OperationId, TaskId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId};
 use cratekube_common::domain::operation::{self, OperationState};
 use cratekube_common::domain::run::RunReport;
 use cratekube_common::domain::task::{self, TaskEvent, TaskState};
@@ -14,47 +14,73 @@ use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::attempts::{self, Held};
+use super::evidence;
 use super::fault::Fault;
 use super::lease::ended;
 use super::rows::{self, int, json, json_or_null, key};
-use crate::plan::evidence::{self, StateRecord};
+use crate::plan::evidence::{StateRecord, is_number};
 use crate::plan::settle::{self as plan, RetryPolicy, RunView, Settlement};
 use crate::store::Settled;
 
-/// Bounded automatic retries come with a later release.
-const RETRIES: RetryPolicy = RetryPolicy::NEVER;
-/// Reports of one agent kept as evidence of one attempt.
-const EVIDENCE_PER_ATTEMPT: usize = 8;
-/// Reports kept as evidence of one agent: it may name attempts that never were.
-const EVIDENCE_PER_AGENT: i64 = 256;
-
 /// Settles an attempt by a report.
-pub(super) fn settle(db: &Connection, agent: AgentId, report: &RunReport, now: Timestamp) -> Result<Settled, Fault> {
+pub(super) fn settle(
+    db: &Connection,
+    agent: AgentId,
+    report: &RunReport,
+    retries: RetryPolicy,
+    now: Timestamp,
+) -> Result<Settled, Fault> {
     let document = json(report)?;
     let sum = digest(&SHA256, document.as_bytes());
     let held = attempts::read(db, report.attempt)?.filter(|held| held.is_of(agent, report.fence));
     let Some(held) = held else {
-        quarantine(db, agent, report, &document, now)?;
+        evidence::keep_report(db, agent, report, &document, now)?;
         return Ok(Settled::Stale);
     };
     if !held.state.locks() {
         if settled_by(db, report, sum.as_ref())? {
             return Ok(Settled::Already(held.operation));
         }
-        quarantine(db, agent, report, &document, now)?;
+        evidence::keep_report(db, agent, report, &document, now)?;
         return Ok(Settled::Stale);
     }
     if held.output_bytes < report.output_bytes {
         return Ok(Settled::OutputMissing { stored: held.output_bytes });
     }
-    let run = read_run(db, report)?;
-    let settlement = plan::settle(&run.view, report, RETRIES);
+    let run = read_run(db, report.attempt, report.generation.as_ref())?;
+    let settlement = plan::settle(&run.view, report, retries);
     apply_attempt(db, &held, report, &settlement, sum.as_ref(), now)?;
-    apply_tasks(db, &run, &settlement)?;
-    apply_operation(db, &run, held.operation, &settlement, now)?;
-    apply_cluster(db, &run, &settlement, report.generation.as_ref(), now)?;
-    let more_work = settlement.release.is_some() || settlement.task == TaskEvent::Requeued;
-    Ok(Settled::Now { operation: held.operation, more_work })
+    apply(db, &run, held.operation, &settlement, report.generation.as_ref(), now)?;
+    let retry = settlement.retry_after.map(|wait| (run.task, wait));
+    Ok(Settled::Now { operation: held.operation, more_work: settlement.release.is_some(), retry })
+}
+
+/// Gives up a run whose end is not known: the attempt is fenced, and so is whatever carries its fence.
+pub(super) fn give_up(db: &Connection, id: AttemptId, reason: &str, now: Timestamp) -> Result<OperationId, Fault> {
+    let missing = || Fault::Damaged(format!("attempt {id} is not there"));
+    let held = attempts::read(db, id)?.ok_or_else(missing)?;
+    let run = read_run(db, id, None)?;
+    let settlement = plan::give_up(&run.view, reason);
+    let state = attempt::transition(held.state, settlement.attempt)?;
+    db.prepare_cached("UPDATE attempts SET state = ?2, ended_at = ?3, failure = ?4 WHERE id = ?1")?
+        .execute(params![key(id), state.as_str(), ended(state, now), json_or_null(settlement.failure.as_ref())?,])?;
+    apply(db, &run, held.operation, &settlement, None, now)?;
+    let sql = "UPDATE clusters SET fence = fence + 1 WHERE id = ?1";
+    db.prepare_cached(sql)?.execute([key(run.view.cluster)])?;
+    Ok(held.operation)
+}
+
+fn apply(
+    db: &Connection,
+    run: &Run,
+    operation: OperationId,
+    settlement: &Settlement,
+    manifest: Option<&Manifest>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    apply_tasks(db, run, settlement)?;
+    apply_operation(db, run, operation, settlement, now)?;
+    apply_cluster(db, run, settlement, manifest, now)
 }
 
 fn settled_by(db: &Connection, report: &RunReport, sum: &[u8]) -> Result<bool, Fault> {
@@ -73,21 +99,23 @@ struct Run {
     warnings: Vec<String>,
 }
 
-fn read_run(db: &Connection, report: &RunReport) -> Result<Run, Fault> {
+fn read_run(db: &Connection, id: AttemptId, reported: Option<&Manifest>) -> Result<Run, Fault> {
     let mut select = db.prepare_cached(
         "SELECT t.id, t.kind, t.state, o.state, o.warnings, c.id, c.phase, c.conditions, c.ca_sha256, c.operation, \
-             (SELECT count(*) FROM attempts s WHERE s.operation = a.operation AND s.task = a.task), \
-             (SELECT max(number) FROM generations WHERE cluster_id = c.id) \
+             (SELECT count(*) FROM attempts s WHERE s.operation = a.operation AND s.task = a.task \
+                  AND s.state <> 'released'), \
+             (SELECT max(number) FROM generations WHERE cluster_id = c.id), a.taken_over \
          FROM attempts a JOIN tasks t ON t.id = a.task JOIN operations o ON o.id = a.operation \
          JOIN clusters c ON c.id = a.cluster_id WHERE a.id = ?1",
     )?;
-    let mut run = select.query_row([key(report.attempt)], |row| {
+    let mut run = select.query_row([key(id)], |row| {
         let record = StateRecord { newest: rows::count_or_null(row, 11)?, same_number: None, ca_sha256: row.get(8)? };
         let view = RunView {
             operation: rows::word(row, 3)?,
             kind: rows::word(row, 1)?,
             pending: Vec::new(),
             attempts: row.get(10)?,
+            taken_over: row.get(12)?,
             cluster: rows::word(row, 5)?,
             conditions: rows::document::<Vec<Condition>>(row, 7)?,
             record,
@@ -101,22 +129,22 @@ fn read_run(db: &Connection, report: &RunReport) -> Result<Run, Fault> {
             warnings: rows::document(row, 4)?,
         })
     })?;
-    run.view.pending = pending(db, report)?;
-    run.view.record.same_number = recorded(db, run.view.cluster, report.generation.as_ref())?;
+    run.view.pending = pending(db, id)?;
+    run.view.record.same_number = recorded(db, run.view.cluster, reported)?;
     Ok(run)
 }
 
-fn pending(db: &Connection, report: &RunReport) -> Result<Vec<TaskId>, Fault> {
+fn pending(db: &Connection, id: AttemptId) -> Result<Vec<TaskId>, Fault> {
     let mut select = db.prepare_cached(
         "SELECT id FROM tasks WHERE operation = (SELECT operation FROM attempts WHERE id = ?1) AND state = 'pending' \
          ORDER BY ordinal",
     )?;
-    let found = select.query_map([key(report.attempt)], |row| rows::word(row, 0))?;
+    let found = select.query_map([key(id)], |row| rows::word(row, 0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
 fn recorded(db: &Connection, cluster: ClusterId, reported: Option<&Manifest>) -> Result<Option<Manifest>, Fault> {
-    let Some(manifest) = reported.filter(|manifest| evidence::is_number(manifest.number)) else { return Ok(None) };
+    let Some(manifest) = reported.filter(|manifest| is_number(manifest.number)) else { return Ok(None) };
     let mut select = db.prepare_cached("SELECT manifest FROM generations WHERE cluster_id = ?1 AND number = ?2")?;
     let read = |row: &Row<'_>| rows::document(row, 0);
     Ok(select.query_row(params![key(cluster), int(manifest.number)?], read).optional()?)
@@ -154,6 +182,11 @@ fn apply_tasks(db: &Connection, run: &Run, settlement: &Settlement) -> Result<()
         Ok(())
     };
     step(run.task, run.task_state, settlement.task)?;
+    if let Some(wait) = settlement.retry_after {
+        // Not zero, which says that nothing is waited for.
+        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        db.prepare_cached("UPDATE tasks SET delay_ms = ?2 WHERE id = ?1")?.execute(params![key(run.task), int(ms)?])?;
+    }
     if let Some(next) = settlement.release {
         step(next, TaskState::Pending, TaskEvent::Released)?;
     }
@@ -227,30 +260,5 @@ fn apply_cluster(
         known.and_then(|known| known.state_sha256.as_deref()),
         known.and_then(|known| known.ca_sha256.as_deref()),
     ])?;
-    Ok(())
-}
-
-/// Keeps a report that is not applied, within bounds: the first ones of an attempt, so that whoever
-/// floods cannot wash them out, and the newest ones of an agent.
-fn quarantine(
-    db: &Connection,
-    agent: AgentId,
-    report: &RunReport,
-    document: &str,
-    now: Timestamp,
-) -> Result<(), Fault> {
-    let (attempt, agent) = (key(report.attempt), key(agent));
-    let mut kept = db.prepare_cached("SELECT report FROM quarantine WHERE attempt = ?1 AND agent = ?2")?;
-    let kept = kept.query_map(params![attempt, agent], |row| row.get::<_, String>(0))?;
-    let kept = kept.collect::<Result<Vec<_>, _>>()?;
-    if kept.len() >= EVIDENCE_PER_ATTEMPT || kept.iter().any(|report| report == document) {
-        return Ok(());
-    }
-    let fence = i64::try_from(report.fence.0).unwrap_or(i64::MAX);
-    db.prepare_cached("INSERT INTO quarantine (attempt, agent, fence, report, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![attempt, agent, fence, document, now.as_millis()])?;
-    let trim = "DELETE FROM quarantine WHERE seq IN \
-                (SELECT seq FROM quarantine WHERE agent = ?1 ORDER BY seq DESC LIMIT -1 OFFSET ?2)";
-    db.prepare_cached(trim)?.execute(params![agent, EVIDENCE_PER_AGENT])?;
     Ok(())
 }

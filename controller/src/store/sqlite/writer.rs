@@ -4,13 +4,20 @@
 //! alone, by its savepoint; when the commit fails nobody is told that something was stored. After the
 //! disk itself failed the writer stops: what the page cache holds then is not to be trusted.
 //!
+//! Before each commit the events in it get their time, and after it those who watch are told. Tests end
+//! the process on either side of a commit: `store.commit.before` and `store.commit.after`, the latter
+//! before anybody is answered.
+//!
 //! Two ways to execute: on an OS thread of its own, or on the caller (deterministic simulation).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::fault;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::events;
 use super::fault::{Fault, is_disk_failure};
 use crate::store::StoreError;
 
@@ -25,7 +32,26 @@ pub(super) enum Writer {
     /// A thread owns the connection.
     Thread(mpsc::Sender<Message>),
     /// Whoever calls uses the connection.
-    Inline(Arc<Mutex<Option<Connection>>>),
+    Inline(Arc<Mutex<Option<Connection>>>, Arc<Teller>),
+}
+
+/// Gives events their time and tells that there are some.
+#[derive(Debug)]
+pub(super) struct Teller {
+    clock: Clock,
+    told: watch::Sender<u64>,
+}
+
+impl Teller {
+    /// Tells by this clock.
+    pub(super) fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock, told: watch::channel(0).0 })
+    }
+
+    /// Changes after each commit that has events in it.
+    pub(super) fn listen(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
 }
 
 /// What the thread is told.
@@ -79,16 +105,16 @@ where
 
 impl Writer {
     /// A writer on a thread of its own.
-    pub(super) fn thread(db: Connection) -> Result<Self, StoreError> {
+    pub(super) fn thread(db: Connection, teller: Arc<Teller>) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new().name("store-writer".into());
-        let started = thread.spawn(move || serve(db, receiver));
+        let started = thread.spawn(move || serve(db, receiver, &teller));
         started.map(|_detached| Self::Thread(sender)).map_err(|e| StoreError::Open(format!("writer thread: {e}")))
     }
 
     /// A writer on whoever calls.
-    pub(super) fn inline(db: Connection) -> Self {
-        Self::Inline(Arc::new(Mutex::new(Some(db))))
+    pub(super) fn inline(db: Connection, teller: Arc<Teller>) -> Self {
+        Self::Inline(Arc::new(Mutex::new(Some(db))), teller)
     }
 
     /// Does a piece of work in a transaction; answers when it is durable.
@@ -100,7 +126,7 @@ impl Writer {
         let (job, answer) = job(work);
         match self {
             Self::Thread(queue) => queue.send(Message::Job(job)).await.map_err(|_| closed())?,
-            Self::Inline(db) => execute(db, job),
+            Self::Inline(db, teller) => execute(db, teller, job),
         }
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -117,8 +143,8 @@ impl Writer {
                 queue.blocking_send(Message::Job(job)).map_err(|_| closed())?;
                 answer.blocking_recv().unwrap_or_else(|_| Err(closed()))
             }
-            Self::Inline(db) => {
-                execute(db, job);
+            Self::Inline(db, teller) => {
+                execute(db, teller, job);
                 answer.try_recv().unwrap_or_else(|_| Err(closed()))
             }
         }
@@ -133,7 +159,7 @@ impl Writer {
                     let _ended = closed.await;
                 }
             }
-            Self::Inline(db) => {
+            Self::Inline(db, _) => {
                 let db = db.lock().unwrap_or_else(PoisonError::into_inner).take();
                 db.iter().for_each(copy_log_in);
             }
@@ -154,17 +180,17 @@ fn closed() -> StoreError {
     StoreError::Unavailable("it was closed, or its disk failed".into())
 }
 
-fn execute(db: &Mutex<Option<Connection>>, job: Box<dyn Job>) {
+fn execute(db: &Mutex<Option<Connection>>, teller: &Teller, job: Box<dyn Job>) {
     let mut slot = db.lock().unwrap_or_else(PoisonError::into_inner);
     // Without a connection the job is dropped, and with it the sender of its answer.
     if let Some(connection) = slot.as_ref()
-        && commit(connection, vec![job]) == Health::Lost
+        && commit(connection, teller, vec![job]) == Health::Lost
     {
         *slot = None;
     }
 }
 
-fn serve(db: Connection, mut queue: mpsc::Receiver<Message>) {
+fn serve(db: Connection, mut queue: mpsc::Receiver<Message>, teller: &Teller) {
     let mut closing = None;
     while let Some(first) = queue.blocking_recv() {
         let mut jobs = Vec::new();
@@ -179,7 +205,7 @@ fn serve(db: Connection, mut queue: mpsc::Receiver<Message>) {
             }
             next = if jobs.len() < BATCH { queue.try_recv().ok() } else { None };
         }
-        if !jobs.is_empty() && commit(&db, jobs) == Health::Lost {
+        if !jobs.is_empty() && commit(&db, teller, jobs) == Health::Lost {
             break;
         }
     }
@@ -207,11 +233,14 @@ enum Health {
     Lost,
 }
 
-fn commit(db: &Connection, mut jobs: Vec<Box<dyn Job>>) -> Health {
-    let done = transact(db, &mut jobs);
+fn commit(db: &Connection, teller: &Teller, mut jobs: Vec<Box<dyn Job>>) -> Health {
+    let done = transact(db, teller, &mut jobs);
     let why = done.as_ref().err().map(ToString::to_string);
     if why.is_some() && !db.is_autocommit() {
         let _already_gone = db.execute_batch("ROLLBACK");
+    }
+    if let Ok(true) = done {
+        teller.told.send_modify(|version| *version += 1);
     }
     for job in jobs {
         job.answer(why.as_deref().map_or(Ok(()), Err));
@@ -222,7 +251,8 @@ fn commit(db: &Connection, mut jobs: Vec<Box<dyn Job>>) -> Health {
     }
 }
 
-fn transact(db: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), rusqlite::Error> {
+/// Does the jobs and commits; says whether there are events in it.
+fn transact(db: &Connection, teller: &Teller, jobs: &mut [Box<dyn Job>]) -> Result<bool, rusqlite::Error> {
     let step = |sql: &str| db.prepare_cached(sql)?.execute([]);
     step("BEGIN IMMEDIATE")?;
     for job in jobs {
@@ -235,7 +265,11 @@ fn transact(db: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), rusqlite::
         }
         step("RELEASE job")?;
     }
-    step("COMMIT").map(|_| ())
+    let happened = events::stamp(db, teller.clock.now())?;
+    fault::point("store.commit.before");
+    step("COMMIT")?;
+    fault::point("store.commit.after");
+    Ok(happened)
 }
 
 /// A full disk or a failed read within a job may make SQLite end the whole transaction.

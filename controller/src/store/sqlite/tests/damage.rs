@@ -88,6 +88,7 @@ async fn output_that_is_gone_or_shorter_is_told_and_never_filled_up() {
             work.fence,
             11,
             bytes::Bytes::from_static(data.as_bytes()),
+            house.now(),
         )
     };
     assert!(matches!(append("!").await, Err(StoreError::Damaged(_))));

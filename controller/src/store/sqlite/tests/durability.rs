@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use cratekube_common::domain::run::RunOutcome;
+use cratekube_common::runtime::clock;
 use rusqlite::Connection;
 
 use super::{house, raw};
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::writer::Writer;
+use crate::store::sqlite::writer::{Teller, Writer};
 use crate::store::sqlite::{OUTPUT_DIR, SqliteOptions, SqliteStore, migrate};
 use crate::store::{Store, StoreError};
 
@@ -17,7 +18,7 @@ use crate::store::{Store, StoreError};
 fn writer(dir: &Path) -> Writer {
     let db = migrate::open_writer(&dir.join("cratekube.db"), 512).unwrap();
     db.execute_batch("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE)").unwrap();
-    Writer::thread(db).unwrap()
+    Writer::thread(db, Teller::new(clock::system())).unwrap()
 }
 
 fn note(text: &str) -> impl FnOnce(&Connection) -> Result<usize, Fault> + Send + 'static {

@@ -8,6 +8,7 @@ use cratekube_common::domain::run::{RunOutcome, RunVerdict};
 use rusqlite::params;
 
 use super::{house, raw};
+use crate::plan::settle::RetryPolicy;
 use crate::store::conformance::house::{Bastion, failure, held};
 use crate::store::{Acceptance, Applied, Settled};
 
@@ -101,7 +102,11 @@ async fn stale_reports_are_kept_as_evidence_within_bounds() {
             let mut report = house.report(&work, RunOutcome::Failed(failure(FailureClass::Etcd)));
             report.output_bytes = n;
             for _ in 0..2 {
-                let stale = house.store.settle_attempt(agent.agent, report.clone(), house.now()).await.unwrap();
+                let stale = house
+                    .store
+                    .settle_attempt(agent.agent, report.clone(), RetryPolicy::NEVER, house.now())
+                    .await
+                    .unwrap();
                 assert_eq!(stale, Settled::Stale);
             }
         }
@@ -110,7 +115,7 @@ async fn stale_reports_are_kept_as_evidence_within_bounds() {
     for _ in 0..300 {
         let mut report = house.report(&work, RunOutcome::Succeeded);
         report.attempt = house.id();
-        house.store.settle_attempt(flood.agent, report, house.now()).await.unwrap();
+        house.store.settle_attempt(flood.agent, report, RetryPolicy::NEVER, house.now()).await.unwrap();
     }
     assert_eq!(count("SELECT count(*) FROM quarantine"), 8 + 256);
     assert_eq!(house.cluster("prod", "web").await.phase, ClusterPhase::Ready);

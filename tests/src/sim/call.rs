@@ -1,0 +1,118 @@
+//! A call of the REST API through the simulated network: one connection, TLS, HTTP/1.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::tls;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use tokio_rustls::TlsConnector;
+use turmoil::net::TcpStream;
+
+/// The controller's name on the simulated network.
+pub const CONTROLLER: &str = "controller";
+/// Its port for users.
+pub const REST_PORT: u16 = 8443;
+/// How long a user waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Something to be sent.
+#[derive(Debug)]
+pub struct Call {
+    request: http::request::Builder,
+    body: Bytes,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its `Location`; empty when it has none.
+    pub location: String,
+    body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON; null when it is not.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// How the controller is known to users.
+#[derive(Clone)]
+pub struct Trust(TlsConnector);
+
+impl Trust {
+    /// Trusts the authority of this PEM.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn of(ca_pem: &str, clock: &Clock) -> anyhow::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in tls::certificates(ca_pem.as_bytes()).map_err(anyhow::Error::msg)? {
+            roots.add(certificate)?;
+        }
+        let config = rustls::ClientConfig::builder_with_details(tls::provider(), tls::time(clock))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+}
+
+impl Call {
+    /// A call without a body.
+    #[must_use]
+    pub fn new(method: Method, path: &str) -> Self {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, CONTROLLER);
+        Self { request, body: Bytes::new() }
+    }
+
+    /// With a JSON body.
+    #[must_use]
+    pub fn body(self, json: String) -> Self {
+        let request = self.request.header(header::CONTENT_TYPE, "application/json");
+        Self { request, body: json.into() }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(self, name: &'static str, value: &str) -> Self {
+        Self { request: self.request.header(name, value), ..self }
+    }
+
+    /// Sends it and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn send(self, trust: &Trust, token: &str) -> anyhow::Result<Answer> {
+        let request = self.request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.body(Full::new(self.body))?;
+        let answer = async {
+            let tcp = TcpStream::connect((CONTROLLER, REST_PORT)).await?;
+            let stream = trust.0.connect(ServerName::try_from(CONTROLLER)?, tcp).await?;
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            let (parts, body) = sender.send_request(request).await?.into_parts();
+            let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let location = location.unwrap_or_default().to_owned();
+            Ok(Answer { status: parts.status, location, body: body.collect().await?.to_bytes() })
+        };
+        tokio::time::timeout(PATIENCE, answer).await.context("no answer")?
+    }
+}

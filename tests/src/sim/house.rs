@@ -1,0 +1,378 @@
+//! Everything of a simulated world that outlives a crash: directories, machines, clocks, who has which
+//! volume; and the software of each host, made of the product's own parts.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cratekube_agent::app::{Agent, Outside as AgentOutside};
+use cratekube_agent::config::AgentConfig;
+use cratekube_agent::identity::enroll::{Enrollment, enroll};
+use cratekube_agent::identity::files::IdentityFiles;
+use cratekube_agent::volume::identity;
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::environment::{EnvironmentPattern, Grant, Role};
+use cratekube_common::domain::id::VolumeId;
+use cratekube_common::domain::join_token::{JoinToken, SECRET_CHARACTERS};
+use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::mint::Mint;
+use cratekube_common::runtime::{files, tls};
+use cratekube_controller::app::{Controller, Outside, StartError, open_data, tokens};
+use cratekube_controller::config::Config;
+use cratekube_controller::datadir::Opening;
+use cratekube_controller::store::sqlite::{Execution, SqliteOptions, SqliteStore};
+use cratekube_controller::store::{NewJoinToken, Store as _};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::Sabotage;
+use super::call::{REST_PORT, Trust};
+use super::chance::{Chance, Dice};
+use super::faults::{CONTROLLER, bastion};
+use super::machine::{Machine, MachineHost, Task};
+use super::model::Model;
+use super::net::{Door, Net};
+use super::time::{Course, Skew};
+
+/// The controller's port for agents.
+const AGENTS_PORT: u16 = 7443;
+/// How soon a service that failed is started again.
+const RESTART: Duration = Duration::from_secs(1);
+/// Runs that an agent executes at once.
+const SLOTS: u32 = 2;
+/// The store, without threads.
+pub const INLINE: SqliteOptions = SqliteOptions { execution: Execution::Inline };
+
+/// What outlives a crash.
+pub struct House {
+    /// What decides everything.
+    pub seed: u64,
+    /// What must be true.
+    pub model: Arc<Model>,
+    /// The course of time.
+    pub course: Course,
+    /// The machines of the bastions.
+    pub machines: Vec<Arc<Machine>>,
+    /// How users know the controller.
+    pub trust: Trust,
+    /// What is wrong with the product in this world.
+    pub sabotage: Option<Sabotage>,
+    dir: TempDir,
+    hosts: BTreeMap<String, Host>,
+    config: Config,
+    volumes: RefCell<Vec<Vec<(VolumeId, PathBuf)>>>,
+    join_tokens: Vec<JoinToken>,
+    tasks: RefCell<Option<mpsc::UnboundedReceiver<Task>>>,
+    shutdowns: RefCell<BTreeMap<String, Shutdown>>,
+    ending: Cell<bool>,
+}
+
+/// Time and chance of one host.
+struct Host {
+    skew: Skew,
+    clock: Clock,
+    mint: Mint,
+}
+
+impl Host {
+    fn new(seed: u64, name: &str, course: &Course) -> Self {
+        let skew = Skew::default();
+        let clock = course.clock(&skew);
+        let dice = Arc::new(Dice::new(Chance::of(seed, name)));
+        Self { mint: Mint::drawing_on(dice, Arc::clone(&clock)), clock, skew }
+    }
+}
+
+impl House {
+    /// A house in which nothing runs yet.
+    ///
+    /// # Errors
+    /// When it cannot be laid out.
+    pub fn build(seed: u64, bastions: usize, sabotage: Option<Sabotage>) -> anyhow::Result<Rc<Self>> {
+        let dir = tempfile::Builder::new().prefix("cratekube-sim-").tempdir_in(memory())?;
+        let course = Course::default();
+        let model = Arc::new(Model::new(course.clone()));
+        let names = std::iter::once(CONTROLLER.to_owned()).chain((0..bastions).map(bastion));
+        let hosts: BTreeMap<_, _> = names.map(|name| (name.clone(), Host::new(seed, &name, &course))).collect();
+        let (queue, tasks) = mpsc::unbounded_channel();
+        let config = controller_config(&dir.path().join(CONTROLLER))?;
+        let lay_out = LayOut { dir: dir.path(), hosts: &hosts, config: &config, course: &course, bastions };
+        let (trust, join_tokens) = lay_out.controller()?;
+        let volumes = lay_out.volumes()?;
+        let machine = |n: usize| {
+            let (name, chance) = (bastion(n), Chance::of(seed, &format!("machine-{n}")));
+            let clock = Arc::clone(&hosts[&name].clock);
+            Machine::new(name, Arc::clone(&model), clock, chance, queue.clone(), sabotage)
+        };
+        Ok(Rc::new(Self {
+            machines: (0..bastions).map(machine).collect(),
+            seed,
+            model,
+            course,
+            trust,
+            sabotage,
+            dir,
+            hosts,
+            config,
+            volumes: RefCell::new(volumes),
+            join_tokens,
+            tasks: RefCell::new(Some(tasks)),
+            shutdowns: RefCell::default(),
+            ending: Cell::new(false),
+        }))
+    }
+
+    /// The controller's data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join(CONTROLLER)
+    }
+
+    /// Roots of all volumes.
+    #[must_use]
+    pub fn volume_roots(&self) -> Vec<PathBuf> {
+        self.volumes.borrow().iter().flatten().map(|(_, root)| root.clone()).collect()
+    }
+
+    /// Nothing new is to be asked for.
+    pub fn end(&self) {
+        self.ending.set(true);
+    }
+
+    /// True when nothing new is to be asked for.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// Makes a host's wall clock wrong.
+    pub fn skew(&self, host: &str, ms: i64) {
+        if let Some(host) = self.hosts.get(host) {
+            host.skew.set(ms);
+        }
+    }
+
+    /// Puts all wall clocks right.
+    pub fn put_clocks_right(&self) {
+        self.hosts.values().for_each(|host| host.skew.set(0));
+    }
+
+    /// Asks a host's software to stop, as a service manager would; it is started again when it has.
+    pub fn ask_to_stop(&self, host: &str) {
+        if let Some(shutdown) = self.shutdowns.borrow().get(host) {
+            shutdown.escalate();
+        }
+    }
+
+    /// Attaches the volumes of one bastion to another; says whether there were any.
+    pub fn move_volumes(&self, from: usize, to: usize) -> bool {
+        let mut volumes = self.volumes.borrow_mut();
+        let moved = std::mem::take(&mut volumes[from]);
+        let any = !moved.is_empty();
+        volumes[to].extend(moved);
+        any
+    }
+
+    /// A token for a user; empty when there is none to be had.
+    #[must_use]
+    pub fn token(&self, subject: &str) -> String {
+        let host = &self.hosts[CONTROLLER];
+        let issue = || -> anyhow::Result<String> {
+            let data = open_data(&self.config, Opening::Command, &host.clock, &host.mint)?;
+            let tokens = tokens(&self.config, &data, Arc::clone(&host.clock))?;
+            let everything = |role| Grant { role, environments: EnvironmentPattern::any() };
+            let grants = [everything(Role::Operator), everything(Role::Admin)];
+            Ok(tokens.issue(subject, &grants, self.config.auth.max_token_lifetime, &format!("of-{subject}"))?)
+        };
+        issue().unwrap_or_default()
+    }
+
+    /// The controller's host: serves, and is started again when it was asked to stop.
+    ///
+    /// # Errors
+    /// When the controller does not start.
+    pub async fn controller(self: Rc<Self>) -> turmoil::Result {
+        let host = &self.hosts[CONTROLLER];
+        loop {
+            let shutdown = self.starts(CONTROLLER);
+            let (clock, mint) = (Arc::clone(&host.clock), host.mint.clone());
+            let controller = Controller::open_in(self.config.clone(), clock, mint, shutdown, doors).await?;
+            controller.run().await;
+        }
+    }
+
+    /// A bastion's host: enrols, serves the volumes that are attached to it, and starts again.
+    ///
+    /// # Errors
+    /// When the agent cannot be configured.
+    pub async fn agent(self: Rc<Self>, n: usize) -> turmoil::Result {
+        let name = bastion(n);
+        self.enrol(n, &name).await?;
+        let host = &self.hosts[&name];
+        loop {
+            let volumes: Vec<_> = self.volumes.borrow()[n].iter().map(|(_, root)| root.clone()).collect();
+            if volumes.is_empty() {
+                tokio::time::sleep(RESTART).await;
+                continue;
+            }
+            let config = self.agent_config(&name, &volumes)?;
+            let outside =
+                AgentOutside { dialer: Arc::new(Net), host: Arc::new(MachineHost(Arc::clone(&self.machines[n]))) };
+            let shutdown = self.starts(&name);
+            match Agent::open_in(&config, Arc::clone(&host.clock), host.mint.clone(), outside).await {
+                Ok(agent) => agent.run(shutdown).await?,
+                Err(error) => self.model.note(format!("{name} does not start: {error}")),
+            }
+            tokio::time::sleep(RESTART).await;
+        }
+    }
+
+    /// The host on which processes of all machines run.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn machine_room(self: Rc<Self>) -> turmoil::Result {
+        let tasks = self.tasks.borrow_mut().take();
+        let Some(mut tasks) = tasks else { return Ok(()) };
+        while let Some(task) = tasks.recv().await {
+            tokio::spawn(task);
+        }
+        Ok(())
+    }
+
+    fn starts(&self, host: &str) -> Shutdown {
+        self.model.note(format!("{host} starts"));
+        let shutdown = Shutdown::new();
+        self.shutdowns.borrow_mut().insert(host.to_owned(), shutdown.clone());
+        shutdown
+    }
+
+    fn identity_files(&self, name: &str) -> IdentityFiles {
+        IdentityFiles::at(&self.dir.path().join(name))
+    }
+
+    async fn enrol(&self, n: usize, name: &str) -> anyhow::Result<()> {
+        let files = self.identity_files(name);
+        while !files.is_enrolled() {
+            let enrollment = Enrollment {
+                controller: controller_address().parse().map_err(anyhow::Error::msg)?,
+                token: self.join_tokens[n].clone(),
+                name: name.parse().map_err(anyhow::Error::msg)?,
+                volumes: self.volumes.borrow()[n].iter().map(|(id, _)| *id).collect(),
+            };
+            if let Err(error) = enroll(&enrollment, &files, false, Arc::new(Net), &self.hosts[name].clock).await {
+                self.model.note(format!("{name} is not enrolled: {error}"));
+                tokio::time::sleep(RESTART).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn agent_config(&self, name: &str, volumes: &[PathBuf]) -> anyhow::Result<AgentConfig> {
+        Ok(AgentConfig::from_value(&json!({
+            "controller": {"address": controller_address()},
+            "agent": {"name": name, "state_dir": self.dir.path().join(name), "slots": SLOTS},
+            "volumes": {"paths": volumes, "require_mount": false, "min_free_bytes": 0, "keep_generations": 100},
+            "rke": {"stop_grace": "2s"},
+            "ssh": {"key": "/etc/cratekube/ssh_key"},
+        }))?)
+    }
+}
+
+fn controller_address() -> String {
+    format!("{CONTROLLER}:{AGENTS_PORT}")
+}
+
+fn controller_config(data: &Path) -> anyhow::Result<Config> {
+    Ok(Config::read(&json!({
+        "data": {"directory": data, "master_key": "5a".repeat(32)},
+        "rest": {"names": [CONTROLLER]},
+        "agents": {"names": [CONTROLLER], "lease_ttl": "12s", "heartbeat_interval": "3s"},
+    }))?)
+}
+
+async fn doors() -> Result<Outside<Door>, StartError> {
+    let open = async |listener, port| {
+        let address = ([0, 0, 0, 0], port).into();
+        Door::open(port).await.map_err(|source| StartError::Listen { listener, address, source })
+    };
+    Ok(Outside { rest: open("rest", REST_PORT).await?, agents: open("agents", AGENTS_PORT).await?, store: INLINE })
+}
+
+/// A filesystem in memory, where there is one: nothing in here must survive this machine.
+fn memory() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
+}
+
+/// What is there before the world begins.
+struct LayOut<'a> {
+    dir: &'a Path,
+    hosts: &'a BTreeMap<String, Host>,
+    config: &'a Config,
+    course: &'a Course,
+    bastions: usize,
+}
+
+impl LayOut<'_> {
+    /// The controller's data directory, with a join token for each bastion.
+    fn controller(&self) -> anyhow::Result<(Trust, Vec<JoinToken>)> {
+        let host = &self.hosts[CONTROLLER];
+        let data = open_data(self.config, Opening::Serve, &host.clock, &host.mint)?;
+        let store = SqliteStore::open(&data.path, INLINE)?;
+        let mut tokens = Vec::new();
+        for n in 0..self.bastions {
+            let secret = host.mint.token(SECRET_CHARACTERS);
+            let now = host.clock.now();
+            let token = NewJoinToken {
+                id: host.mint.id(),
+                secret_sha256: tls::sha256_hex(secret.as_bytes()),
+                agent: Some(bastion(n).parse().map_err(anyhow::Error::msg)?),
+                volume: None,
+                environments: EnvironmentPattern::any(),
+                created_by: "local".into(),
+                created_at: now,
+                expires_at: now.after(Duration::from_secs(3600)),
+            };
+            now_or_never(store.keep_join_token(token, audit(n)))??;
+            tokens.push(JoinToken::new(&secret, &data.authority.fingerprint())?);
+        }
+        now_or_never(store.close())?;
+        let right = self.course.clock(&Skew::default());
+        Ok((Trust::of(data.authority.pem(), &right)?, tokens))
+    }
+
+    /// A volume for each bastion, attached to it.
+    fn volumes(&self) -> anyhow::Result<Vec<Vec<(VolumeId, PathBuf)>>> {
+        let make = |n: usize| -> anyhow::Result<Vec<(VolumeId, PathBuf)>> {
+            let root = self.dir.join(format!("volume-{n}"));
+            files::make_dir(&root)?;
+            let host = &self.hosts[&bastion(n)];
+            Ok(vec![(identity::init(&root, &host.mint, &host.clock)?, root)])
+        };
+        (0..self.bastions).map(make).collect()
+    }
+}
+
+/// The store does everything inline: nothing is ever waited for.
+pub fn now_or_never<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    futures::FutureExt::now_or_never(work).context("the store waits although it works inline")
+}
+
+fn audit(n: usize) -> AuditEntry {
+    AuditEntry {
+        actor: "local".into(),
+        origin: "local".into(),
+        action: "agent.join-token".into(),
+        object: bastion(n),
+        outcome: AuditOutcome::Allowed,
+        detail: String::new(),
+        request_id: "simulated".into(),
+    }
+}

@@ -1,0 +1,166 @@
+//! `kill -9` at every durable step of the agent, of the supervisor and of the controller, one after the
+//! other: after each the killed one is started again, and the operation ends as it must.
+
+use cratekube_common::runtime::fault::{PLAN, SUPERVISOR_PLAN, TRACE};
+use cratekube_tests::house::aftermath::{CLUSTERS, End};
+use cratekube_tests::house::rest::{Answer, Ask};
+use cratekube_tests::house::{World, specs};
+use cratekube_tests::programs;
+use http::Method;
+
+/// Provisions a cluster with an agent that dies at the n-th step in the cluster's folder.
+async fn agent_killed_at(world: &mut World, n: usize) -> anyhow::Result<End> {
+    let (name, plan) = (format!("c{n}"), format!("kill@{n}:*:/prod/c{n}"));
+    world.agent.process.kill().await?;
+    world.agent.restart_with(&[(PLAN, &plan), (SUPERVISOR_PLAN, "")])?;
+    let accepted = world.client.post(CLUSTERS, &specs::nth(&name, n)).await?.expect(202)?;
+    world.agent.process.ended().await?;
+    world.agent.restart()?;
+    let operation = world.client.ended(accepted.header("location")).await?;
+    world.aftermath(&name, &operation).await
+}
+
+/// How many durable steps an agent takes in a cluster's folder for its first run and the report.
+async fn agent_steps(world: &mut World) -> anyhow::Result<usize> {
+    // The first cluster of an environment takes steps of its own.
+    let first = world.client.post(CLUSTERS, &specs::nth("first", 499)).await?.expect(202)?;
+    assert_eq!(world.client.ended(first.header("location")).await?["state"], "succeeded");
+    let trace = world.path().join("trace");
+    world.agent.process.kill().await?;
+    world.agent.restart_with(&[(TRACE, &trace.to_string_lossy())])?;
+    let agent = format!("{} ", world.agent.process.pid().unwrap_or_default());
+    let accepted = world.client.post(CLUSTERS, &specs::nth("counted", 0)).await?.expect(202)?;
+    assert_eq!(world.client.ended(accepted.header("location")).await?["state"], "succeeded");
+    // A clean end: what was under way is seen through.
+    world.agent.process.stop().await?;
+    world.agent.restart()?;
+    let steps = std::fs::read_to_string(trace)?;
+    Ok(steps.lines().filter(|line| line.starts_with(&agent) && line.contains("/prod/counted")).count())
+}
+
+async fn agent_killed_at_each(half: usize) -> anyhow::Result<()> {
+    let mut world = World::start(programs!()).await?;
+    let steps = agent_steps(&mut world).await?;
+    assert!(steps > 20, "{steps}");
+    let mut interrupted = Vec::new();
+    for n in (1..=steps).filter(|n| n % 2 == half) {
+        match agent_killed_at(&mut world, n).await {
+            Ok(End::Succeeded) => {}
+            // Between run.json and the supervisor: nothing was started.
+            Ok(End::Interrupted) if world.ups(&format!("c{n}"))? == 0 => interrupted.push(n),
+            other => anyhow::bail!("killed at step {n} of {steps}: {other:?}"),
+        }
+    }
+    println!("the agent was killed at every second of {steps} steps; never started: {interrupted:?}");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_63_an_agent_killed_at_any_odd_durable_step_loses_and_doubles_nothing() -> anyhow::Result<()> {
+    agent_killed_at_each(1).await
+}
+
+#[tokio::test]
+async fn hostile_row_63_an_agent_killed_at_any_even_durable_step_loses_and_doubles_nothing() -> anyhow::Result<()> {
+    agent_killed_at_each(0).await
+}
+
+#[tokio::test]
+async fn hostile_row_63_a_supervisor_killed_at_any_step_leaves_an_interrupted_run_and_a_free_cluster()
+-> anyhow::Result<()> {
+    let mut world = World::start(programs!()).await?;
+    let mut plans: Vec<String> = (1..=6).map(|n| format!("kill@{n}:*:supervisor.json")).collect();
+    plans.push("kill@1:point:supervise.started".into());
+    plans.extend((1..=3).map(|n| format!("kill@{n}:*:output.log")));
+    plans.extend((1..=5).map(|n| format!("kill@{n}:*:exit.json")));
+    let mut survived = 0;
+    for (n, plan) in plans.iter().enumerate() {
+        let name = format!("c{n}");
+        world.agent.process.kill().await?;
+        world.agent.restart_with(&[(PLAN, ""), (SUPERVISOR_PLAN, plan)])?;
+        let accepted = world.client.post(CLUSTERS, &specs::nth(&name, n)).await?.expect(202)?;
+        let operation = world.client.ended(accepted.header("location")).await?;
+        world.aftermath(&name, &operation).await.map_err(|e| e.context(plan.clone()))?;
+        world.agent.process.kill().await?;
+        world.agent.restart()?;
+        let removal = world.client.delete(&format!("{CLUSTERS}/{name}?reason=test")).await?.expect(202)?;
+        let removal = world.client.ended(removal.header("location")).await?;
+        assert_ne!(removal["state"], "queued", "{plan}: the cluster is not locked: {removal:#}");
+        survived += 1;
+    }
+    println!("the supervisor was killed at {survived} steps");
+    world.finish().await
+}
+
+/// Sends until it is accepted; the controller is started again where it died over it.
+async fn post_until_accepted(world: &mut World, name: &str, deaths: &mut usize) -> anyhow::Result<Answer> {
+    let body = specs::nth(name, name.trim_start_matches('c').parse()?);
+    let ask = || Ask::new(Method::POST, CLUSTERS).json(&body).header("idempotency-key", name);
+    if let Ok(answer) = world.client.send(ask()).await {
+        return answer.expect(202);
+    }
+    revive(world, deaths).await?;
+    world.client.send(ask()).await?.expect(202)
+}
+
+async fn revive(world: &mut World, deaths: &mut usize) -> anyhow::Result<()> {
+    *deaths += 1;
+    world.controller.process.ended().await?;
+    world.controller.restart().await
+}
+
+/// Provisions a cluster while the controller dies at a point; says whether it did.
+async fn controller_killed_at(world: &mut World, name: &str, plan: &str) -> anyhow::Result<bool> {
+    let mut deaths = 0;
+    world.agent.process.kill().await?;
+    world.controller.process.kill().await?;
+    if world.controller.restart_with(&[(PLAN, plan)]).await.is_err() {
+        revive(world, &mut deaths).await?;
+    }
+    world.agent.restart()?;
+    let accepted = post_until_accepted(world, name, &mut deaths).await?;
+    let location = accepted.header("location").to_owned();
+    let mut ended = world.client.ended(&location).await;
+    if ended.is_err() {
+        revive(world, &mut deaths).await?;
+        ended = world.client.ended(&location).await;
+    }
+    assert_eq!(world.aftermath(name, &ended?).await?, End::Succeeded);
+    assert!(deaths <= 1, "it died once at most");
+    Ok(deaths == 1)
+}
+
+/// Kills the controller at the first, second, … time that it comes to a point, until a whole run is too
+/// short for it.
+async fn controller_killed_at_each(point: &str, least: usize) -> anyhow::Result<()> {
+    let mut world = World::start(programs!()).await?;
+    let mut survived = 0;
+    for n in 1..=40 {
+        let plan = format!("kill@{n}:point:{point}");
+        let died = controller_killed_at(&mut world, &format!("c{n}"), &plan).await.map_err(|e| e.context(plan))?;
+        if !died {
+            break;
+        }
+        survived = n;
+    }
+    assert!(survived >= least, "{point} was come to {survived} times");
+    println!("the controller was killed at {survived} of {point}");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_45_a_controller_killed_before_any_commit_loses_nothing_that_it_accepted() -> anyhow::Result<()> {
+    controller_killed_at_each("store.commit.before", 5).await
+}
+
+#[tokio::test]
+async fn hostile_row_45_a_controller_killed_after_any_commit_and_before_its_answer_doubles_nothing()
+-> anyhow::Result<()> {
+    controller_killed_at_each("store.commit.after", 5).await
+}
+
+#[tokio::test]
+async fn hostile_row_45_a_controller_killed_while_it_grants_a_lease_or_stores_output_goes_on() -> anyhow::Result<()> {
+    controller_killed_at_each("lease.granted", 1).await?;
+    controller_killed_at_each("output.stored", 1).await
+}
