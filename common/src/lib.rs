@@ -6,8 +6,10 @@
 //! - [`runtime`]: process furniture shared by controller and agent (clock, backoff, settings,
 //!   telemetry, TLS, lifecycle).
 //! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
+//! - [`visible`]: making text from outside harmless to look at. Pure.
 
 pub mod domain;
 pub mod intake;
 pub mod rke;
 pub mod runtime;
+pub mod visible;

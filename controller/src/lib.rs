@@ -5,10 +5,14 @@
 //! [`service::dispatch`] leases tasks to agents that [`grpc`] connects; output and reports come back
 //! through [`grpc`] and are settled by the store with what [`plan`] decides; [`service::watch`] tells
 //! everyone who looks. [`reconcile`] runs in the background. [`app`] puts it together.
+//!
+//! [`client`] is the other program of this package, `cratekube`: it talks to the REST API from outside
+//! and uses nothing of the rest.
 
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod datadir;
 pub mod edge;

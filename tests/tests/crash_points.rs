@@ -1,5 +1,6 @@
 //! `kill -9` at every durable step of the agent, of the supervisor and of the controller, one after the
 //! other: after each the killed one is started again, and the operation ends as it must.
+#![allow(clippy::print_stdout, reason = "figures, for those who ask for them with --nocapture")]
 
 use cratekube_common::runtime::fault::{PLAN, SUPERVISOR_PLAN, TRACE};
 use cratekube_tests::house::aftermath::{CLUSTERS, End};

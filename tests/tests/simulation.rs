@@ -7,12 +7,14 @@
 //! ```
 
 use cratekube_common::runtime::telemetry::{self, LogFormat};
-use cratekube_tests::sim::play;
+use cratekube_tests::sim::{Sabotage, play};
 
 /// Seeds that are played when nobody says otherwise.
 const SEEDS: u64 = 300;
 /// Tests that share them, so that all cores have work.
 const SHARES: u64 = 4;
+/// Worlds in which something made wrong on purpose must show.
+const MOST_SEEDS_TO_NOTICE: u64 = 30;
 /// Broken worlds that are told of in full.
 const TOLD: usize = 2;
 
@@ -76,5 +78,52 @@ fn replay() {
             broken.events.iter().for_each(|event| println!("{event}"));
             panic!("{broken}");
         }
+    }
+}
+
+/// Plays worlds that are wrong in one way until one of them breaks as it must.
+fn is_noticed(sabotage: Sabotage, by: &str) {
+    let mut otherwise = Vec::new();
+    for seed in 0..MOST_SEEDS_TO_NOTICE {
+        let Err(broken) = play(seed, Some(sabotage)) else { continue };
+        if broken.what.iter().any(|what| what.contains(by)) {
+            return;
+        }
+        otherwise.extend(broken.what);
+    }
+    panic!("{sabotage:?} was not noticed by {by:?}, only by {otherwise:?}");
+}
+
+#[test]
+fn an_engine_that_starts_a_run_twice_is_noticed() {
+    is_noticed(Sabotage::StartsTwice, "act on");
+}
+
+#[test]
+fn output_that_gets_lost_is_noticed() {
+    is_noticed(Sabotage::LosesOutput, "bytes were written");
+}
+
+#[test]
+fn a_controller_that_takes_a_late_agent_for_a_failed_run_is_noticed() {
+    is_noticed(Sabotage::LateIsFailed, "is released although its rke was started");
+}
+
+#[test]
+fn an_accepted_operation_that_gets_lost_is_noticed() {
+    is_noticed(Sabotage::ForgetsAccepted, "was accepted and is lost");
+}
+
+#[test]
+fn a_success_that_was_none_is_noticed() {
+    is_noticed(Sabotage::BelievesInSuccess, "was interrupted, but is on record as");
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in [3, 9, 14] {
+        let [first, second] = [play(seed, None).unwrap(), play(seed, None).unwrap()];
+        assert!(first.events.len() > 20);
+        assert_eq!(first.events, second.events, "seed {seed}");
     }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn attend(core: Arc<Core>, mut live: Live, wishes: watch::Recei
         let grace = live.record.command.stop_grace();
         let journal = live.journal.clone();
         tokio::select! {
+            biased;
             exit = end_of(&core, &mut live) => exit,
             () = stop::on_wish(&core, &journal, grace, wishes) => None,
         }
@@ -97,6 +98,7 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
     core.tracker.spawn_on(
         async move {
             tokio::select! {
+                biased;
                 followed = follower.follow(ended, tell) => followed,
                 () = closing.cancelled() => Err(io::Error::other("the engine was closed")),
             }

@@ -73,6 +73,7 @@ impl Core {
         let closing = self.closing.clone();
         let until_closed = async move {
             tokio::select! {
+                biased;
                 () = closing.cancelled() => {}
                 () = task => {}
             }

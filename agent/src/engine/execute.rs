@@ -22,6 +22,7 @@ use super::attend::{self, Live};
 use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
+use super::predecessor;
 use super::recover::{self, Over};
 use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
@@ -210,7 +211,9 @@ impl Preparation<'_> {
 
     fn pass(&self, cluster: &ClusterDir, file: &ClusterFile, journal: &Journal) -> Result<Prepared, Box<Refusal>> {
         let offered = Accepted { fence: self.assignment.fence, attempt: self.assignment.attempt };
-        fence::check(fence::read(&cluster.fence())?, offered)?;
+        let accepted = fence::read(&cluster.fence())?;
+        fence::check(accepted, offered)?;
+        predecessor::has_ended(self.core, cluster, accepted.filter(|last| *last != offered))?;
         let lock = cluster.lock()?;
         finish::seal_leftover(self.core, cluster)?;
         self.enough_space(cluster)?;

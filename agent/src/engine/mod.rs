@@ -7,6 +7,7 @@
 //! - `recover`: brings lost or damaged state back.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
+//! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
 //!
 //! The disk is the truth: each step is journaled before the next, so that the agent may end at any
@@ -17,6 +18,7 @@ mod core;
 mod execute;
 mod finish;
 mod held;
+mod predecessor;
 mod probe;
 mod recover;
 pub mod settings;

@@ -10,7 +10,6 @@ pub mod credentials;
 pub mod enroll;
 pub mod files;
 pub mod keys;
-pub mod pinned;
 pub mod renew;
 pub mod token_source;
 

@@ -103,6 +103,7 @@ impl Renewer {
             }
             let delay = backoff.next(self.mint.chance()).max(Duration::from_secs(1));
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(delay) => {}
                 () = asked.notified() => {}
             }
@@ -118,6 +119,7 @@ impl Renewer {
                 return;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
                 () = asked.notified() => return,
             }

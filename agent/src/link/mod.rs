@@ -145,6 +145,7 @@ impl Link {
                 Err(error) => self.delay_after(&error, &mut backoff),
             };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(delay) => {}
                 () = shutdown.soft.cancelled() => return,
             }
@@ -170,6 +171,7 @@ impl Link {
 
     async fn once(&mut self, shutdown: &Shutdown) -> Result<Next, LinkError> {
         let connection = tokio::select! {
+            biased;
             () = shutdown.soft.cancelled() => return Err(LinkError::Stopped),
             connection = self.connection() => connection?,
         };

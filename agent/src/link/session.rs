@@ -92,6 +92,7 @@ impl Session<'_> {
     pub(super) async fn hold<R>(self, renewed: impl Future<Output = R>) -> Result<Ended<R>, SessionError> {
         let (up, up_out) = mpsc::channel(ON_THE_WIRE);
         let hello = tokio::select! {
+            biased;
             () = self.shutdown.soft.cancelled() => return Ok(Ended::Stopped),
             hello = messages::hello(self.engine.as_ref(), self.clock) => hello,
         };
@@ -156,6 +157,7 @@ impl Session<'_> {
             }
         };
         tokio::select! {
+            biased;
             () = self.shutdown.soft.cancelled() => Err(SessionError::Silent),
             greeted = tokio::time::timeout(WELCOME_TIMEOUT, greeting) => {
                 greeted.map_err(|_| SessionError::NoWelcome).flatten()
@@ -187,6 +189,7 @@ impl Session<'_> {
     async fn farewell(&self, down: &mut Streaming<v1::ControllerMessage>, deadline: Option<Instant>) {
         let read_on = async { while let Ok(Some(_)) = down.message().await {} };
         tokio::select! {
+            biased;
             () = read_on => {}
             () = sleep_until(deadline) => {}
             () = self.shutdown.hard.cancelled() => {}

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use cratekube_common::runtime::clock::Clock;
+use cratekube_common::runtime::pinned::PinnedAuthority;
 use cratekube_common::runtime::tls;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use crate::identity::pinned::PinnedAuthority;
 use crate::identity::{Identity, UnusableIdentity};
 
 /// The only protocol spoken inside TLS.

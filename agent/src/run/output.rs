@@ -104,6 +104,7 @@ impl Follower {
             }
             pause = if self.reading.offset > before { QUICK } else { (pause * 2).min(SLOW) };
             tokio::select! {
+                biased;
                 () = ended.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
             }

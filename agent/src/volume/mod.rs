@@ -83,6 +83,14 @@ pub enum VolumeError {
         /// The lock.
         path: PathBuf,
     },
+    /// The run that came with the last fence has not ended.
+    #[error("attempt {attempt} runs on this cluster under fence {fence} and has not ended")]
+    Running {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its fence.
+        fence: Fence,
+    },
     /// The attempt has a run already, and was told about.
     #[error("attempt {attempt} was executed before; its run is kept in {}", path.display())]
     Known {
@@ -179,7 +187,9 @@ impl VolumeError {
             Self::Displaced { .. } => {
                 (Class::Volume, false, "Stop this agent: the volume and its clusters are the other one's now.")
             }
-            Self::Locked { .. } => (Class::Internal, true, "Wait for that run to end, then retry."),
+            Self::Locked { .. } | Self::Running { .. } => {
+                (Class::Internal, true, "Wait for that run to end, then retry.")
+            }
             _ if self.is_broken() => (Class::Volume, true, BROKEN),
             _ if self.is_full() => (Class::Volume, true, "Free space on the volume or enlarge it, then retry."),
             _ => (Class::Volume, true, "Check the volume: is it mounted, writable and healthy? Then retry."),

@@ -79,8 +79,9 @@ impl Edge {
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = shutdown.soft.cancelled() => break,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((io, address)) => match count.admit(address.ip(), &edge.limits) {
@@ -100,6 +101,7 @@ impl Edge {
         drop(listener);
         connections.close();
         tokio::select! {
+            biased;
             () = connections.wait() => {}
             () = tokio::time::sleep(edge.limits.drain) => shutdown.hard.cancel(),
             () = shutdown.hard.cancelled() => {}
@@ -118,6 +120,7 @@ impl Edge {
     {
         self.counters.accepted();
         let stream = tokio::select! {
+            biased;
             stream = self.secure(io, address) => match stream {
                 Some(stream) => stream,
                 None => return,
@@ -140,10 +143,12 @@ impl Edge {
         let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = shutdown.soft.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
+                    biased;
                     ended = connection => ended,
                     () = shutdown.hard.cancelled() => Ok(()),
                 }
@@ -152,6 +157,7 @@ impl Edge {
                 self.counters.retired();
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
+                    biased;
                     ended = connection => ended,
                     () = tokio::time::sleep(self.limits.age_grace) => Ok(()),
                     () = shutdown.hard.cancelled() => Ok(()),
@@ -190,6 +196,7 @@ impl Edge {
         // Between eight and ten tenths of the longest life.
         let age = self.limits.age.mul_f64(self.mint.chance().mul_add(0.2, 0.8));
         tokio::select! {
+            biased;
             () = retire.cancelled() => {}
             () = tokio::time::sleep(age) => retire.cancel(),
         }

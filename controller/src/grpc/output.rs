@@ -50,6 +50,7 @@ pub fn open(
         let stop = state.shutdown.soft.clone();
         let ended = stop.run_until_cancelled(async {
             tokio::select! {
+                biased;
                 ended = store_all(&state, &caller, inbound, &outbound) => ended,
                 status = peer::ousted(&state, &caller) => Err(status),
             }

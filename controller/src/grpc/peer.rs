@@ -71,6 +71,7 @@ pub fn origin<T>(request: &Request<T>) -> String {
 pub async fn ousted(state: &GrpcState, caller: &Caller) -> Status {
     let why = loop {
         tokio::select! {
+            biased;
             () = caller.cut.cancelled() => break Refusal::Forbidden.status("the agent is locked out"),
             () = tokio::time::sleep(state.heartbeat_interval) => {}
         }

@@ -59,6 +59,7 @@ pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, look: Arc
     tasks.spawn(async move {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_AT_CERTIFICATES_EVERY) => {}
                 () = look.notified() => {}

@@ -29,9 +29,9 @@ mod refusals;
 mod router;
 mod state;
 mod views;
-pub mod visible;
 
 pub use caller::Caller;
+pub use cratekube_common::visible;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;

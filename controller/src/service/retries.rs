@@ -72,6 +72,7 @@ impl Retries {
                 }
             };
             tokio::select! {
+                biased;
                 () = over => return,
                 () = self.changed.notified() => {}
             }

@@ -13,12 +13,14 @@ pub mod link;
 pub mod process;
 pub mod puppet;
 pub mod rest;
+pub mod shell;
 pub mod specs;
 pub mod world;
 
 pub use gate::Gate;
 pub use process::Process;
 pub use rest::{Answer, Client, Events};
+pub use shell::Shell;
 pub use world::{Setup, World};
 
 /// Where the programs are that a test starts; see `programs!`.

@@ -112,6 +112,11 @@ impl Place {
         self.printed("agent", "in session with the controller").await
     }
 
+    /// Where one of the product's programs is.
+    pub(crate) fn program_path(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// A command of the controller.
     pub(crate) fn controller(&self, args: &[&str]) -> tokio::process::Command {
         self.program("cratekube-controller", "controller.toml", args)
@@ -122,7 +127,7 @@ impl Place {
     }
 
     fn program(&self, name: &str, config: &str, args: &[&str]) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(self.programs.join(name));
+        let mut command = tokio::process::Command::new(self.program_path(name));
         command.env_clear().arg("--config").arg(self.dir.join(config)).args(args);
         command
     }

@@ -80,11 +80,15 @@ pub(crate) fn next_steps(place: &Place, token: &str, out: &mut impl Write) -> an
          \n  export CA={}\
          \n  export TOKEN={token}\
          \n  curl --cacert $CA -H \"Authorization: Bearer $TOKEN\" $API{CLUSTERS}/{NAME}\
+         \n\nOr with the command line client:\n\
+         \n  echo $TOKEN | {client} login --address $API --ca $CA -e demo\
+         \n  {client} cluster get {NAME}\
          \n\nStop it:\n\
          \n  deploy/quickstart stop",
         kubeconfig.display(),
         place.dir().display(),
         ca.display(),
+        client = place.program_path("cratekube").display(),
     )?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A call of the REST API through the simulated network: one connection, TLS, HTTP/1.
+//! Calls of the REST API through the simulated network: TLS, HTTP/1.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
@@ -95,24 +96,50 @@ impl Call {
     pub fn header(self, name: &'static str, value: &str) -> Self {
         Self { request: self.request.header(name, value), ..self }
     }
+}
 
-    /// Sends it and reads the whole answer.
+/// A user's way to the controller: one connection, kept for as long as it answers.
+pub struct Caller {
+    trust: Trust,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Caller {
+    /// Not connected yet.
+    #[must_use]
+    pub fn new(trust: Trust) -> Self {
+        Self { trust, connection: None }
+    }
+
+    /// Sends a call and reads the whole answer.
     ///
     /// # Errors
-    /// When there is none in time.
-    pub async fn send(self, trust: &Trust, token: &str) -> anyhow::Result<Answer> {
-        let request = self.request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        let request = request.body(Full::new(self.body))?;
+    /// When there is none in time; the next call is sent on another connection then.
+    pub async fn send(&mut self, call: Call, token: &str) -> anyhow::Result<Answer> {
+        let request = call.request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.body(Full::new(call.body))?;
+        let kept = self.connection.take().filter(|connection| !connection.is_closed());
         let answer = async {
-            let tcp = TcpStream::connect((CONTROLLER, REST_PORT)).await?;
-            let stream = trust.0.connect(ServerName::try_from(CONTROLLER)?, tcp).await?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            let (parts, body) = sender.send_request(request).await?.into_parts();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let (parts, body) = connection.send_request(request).await?.into_parts();
             let location = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
             let location = location.unwrap_or_default().to_owned();
-            Ok(Answer { status: parts.status, location, body: body.collect().await?.to_bytes() })
+            let answer = Answer { status: parts.status, location, body: body.collect().await?.to_bytes() };
+            Ok::<_, anyhow::Error>((answer, connection))
         };
-        tokio::time::timeout(PATIENCE, answer).await.context("no answer")?
+        let (answer, connection) = tokio::time::timeout(PATIENCE, answer).await.context("no answer")??;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        let tcp = TcpStream::connect((CONTROLLER, REST_PORT)).await?;
+        let stream = self.trust.0.connect(ServerName::try_from(CONTROLLER)?, tcp).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
     }
 }

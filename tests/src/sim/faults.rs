@@ -65,7 +65,9 @@ pub fn bastion(n: usize) -> String {
 pub fn plan(seed: u64, bastions: usize, users: usize) -> (BTreeMap<Duration, Vec<Fault>>, Duration) {
     let mut planner = Planner { chance: Chance::of(seed, "faults"), bastions, users, plan: BTreeMap::new() };
     let over = CALM + planner.chance.between(CHAOS.0, CHAOS.1);
-    let spacing = planner.chance.between(Duration::from_secs(4), Duration::from_secs(40));
+    let rough = planner.chance.one_in(4);
+    let (least, most) = if rough { (2, 6) } else { (5, 40) };
+    let spacing = planner.chance.between(Duration::from_secs(least), Duration::from_secs(most));
     let mut now = CALM;
     if planner.chance.one_in(3) {
         let loss = u32::try_from(1 + planner.chance.below(60)).unwrap_or(1);

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ use cratekube_common::runtime::{files, tls};
 use cratekube_controller::app::{Controller, Outside, StartError, open_data, tokens};
 use cratekube_controller::config::Config;
 use cratekube_controller::datadir::Opening;
-use cratekube_controller::store::sqlite::{Execution, SqliteOptions, SqliteStore};
-use cratekube_controller::store::{NewJoinToken, Store as _};
+use cratekube_controller::store::sqlite::{DATABASE_FILE, Execution, SqliteOptions, SqliteStore};
+use cratekube_controller::store::{NewJoinToken, Store as _, StoreError};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -46,8 +47,18 @@ const AGENTS_PORT: u16 = 7443;
 const RESTART: Duration = Duration::from_secs(1);
 /// Runs that an agent executes at once.
 const SLOTS: u32 = 2;
+/// Attempts of one task, at most.
+pub const ATTEMPTS: usize = 3;
 /// The store, without threads.
 pub const INLINE: SqliteOptions = SqliteOptions { execution: Execution::Inline };
+
+/// What a store does that takes a late lease for a failure: the attempt counts as one that never started.
+const LATE_IS_FAILED: &str = "CREATE TRIGGER late_is_failed AFTER UPDATE OF state ON attempts \
+     WHEN NEW.state = 'unknown' BEGIN \
+         UPDATE attempts SET state = 'released' WHERE id = NEW.id; \
+         UPDATE tasks SET state = 'queued' WHERE id = NEW.task; \
+         UPDATE operations SET state = 'queued' WHERE id = NEW.operation; \
+     END;";
 
 /// What outlives a crash.
 pub struct House {
@@ -63,6 +74,8 @@ pub struct House {
     pub trust: Trust,
     /// What is wrong with the product in this world.
     pub sabotage: Option<Sabotage>,
+    /// Names of the clusters that users look after.
+    pub clusters: Vec<String>,
     dir: TempDir,
     hosts: BTreeMap<String, Host>,
     config: Config,
@@ -94,7 +107,12 @@ impl House {
     ///
     /// # Errors
     /// When it cannot be laid out.
-    pub fn build(seed: u64, bastions: usize, sabotage: Option<Sabotage>) -> anyhow::Result<Rc<Self>> {
+    pub fn build(
+        seed: u64,
+        bastions: usize,
+        clusters: Vec<String>,
+        sabotage: Option<Sabotage>,
+    ) -> anyhow::Result<Rc<Self>> {
         let dir = tempfile::Builder::new().prefix("cratekube-sim-").tempdir_in(memory())?;
         let course = Course::default();
         let model = Arc::new(Model::new(course.clone()));
@@ -102,7 +120,7 @@ impl House {
         let hosts: BTreeMap<_, _> = names.map(|name| (name.clone(), Host::new(seed, &name, &course))).collect();
         let (queue, tasks) = mpsc::unbounded_channel();
         let config = controller_config(&dir.path().join(CONTROLLER))?;
-        let lay_out = LayOut { dir: dir.path(), hosts: &hosts, config: &config, course: &course, bastions };
+        let lay_out = LayOut { dir: dir.path(), hosts: &hosts, config: &config, course: &course, bastions, sabotage };
         let (trust, join_tokens) = lay_out.controller()?;
         let volumes = lay_out.volumes()?;
         let machine = |n: usize| {
@@ -117,6 +135,7 @@ impl House {
             course,
             trust,
             sabotage,
+            clusters,
             dir,
             hosts,
             config,
@@ -151,6 +170,12 @@ impl House {
         self.ending.get()
     }
 
+    /// True when no process of a machine runs.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.machines.iter().all(|machine| machine.processes() == 0)
+    }
+
     /// Makes a host's wall clock wrong.
     pub fn skew(&self, host: &str, ms: i64) {
         if let Some(host) = self.hosts.get(host) {
@@ -177,6 +202,21 @@ impl House {
         let any = !moved.is_empty();
         volumes[to].extend(moved);
         any
+    }
+
+    /// Puts an older copy in the place of the controller's database, or takes one: what an operator does
+    /// who restores a backup and thinks no more of it.
+    pub fn exchange_database(&self, older: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let database = self.data().join(DATABASE_FILE);
+        let Some(older) = older else {
+            let whole = SqliteStore::open(&self.data(), INLINE)
+                .and_then(|store| now_or_never(store.close()).map_err(|e| StoreError::Open(e.to_string())));
+            return whole.ok().and_then(|()| fs::read(database).ok());
+        };
+        for log in ["-wal", "-shm"] {
+            let _may_not_be_there = fs::remove_file(self.data().join(format!("{DATABASE_FILE}{log}")));
+        }
+        fs::write(database, &older).ok().map(|()| older)
     }
 
     /// A token for a user; empty when there is none to be had.
@@ -294,6 +334,7 @@ fn controller_config(data: &Path) -> anyhow::Result<Config> {
         "data": {"directory": data, "master_key": "5a".repeat(32)},
         "rest": {"names": [CONTROLLER]},
         "agents": {"names": [CONTROLLER], "lease_ttl": "12s", "heartbeat_interval": "3s"},
+        "operations": {"attempts": ATTEMPTS, "retry_delay": "4s", "retry_delay_max": "20s"},
     }))?)
 }
 
@@ -318,6 +359,7 @@ struct LayOut<'a> {
     config: &'a Config,
     course: &'a Course,
     bastions: usize,
+    sabotage: Option<Sabotage>,
 }
 
 impl LayOut<'_> {
@@ -344,6 +386,9 @@ impl LayOut<'_> {
             tokens.push(JoinToken::new(&secret, &data.authority.fingerprint())?);
         }
         now_or_never(store.close())?;
+        if self.sabotage == Some(Sabotage::LateIsFailed) {
+            rusqlite::Connection::open(data.path.join(DATABASE_FILE))?.execute_batch(LATE_IS_FAILED)?;
+        }
         let right = self.course.clock(&Skew::default());
         Ok((Trust::of(data.authority.pem(), &right)?, tokens))
     }

@@ -40,6 +40,6 @@ pub enum Sabotage {
     LateIsFailed,
     /// A controller that crashes comes back with an older copy of its database.
     ForgetsAccepted,
-    /// An end that is not known counts as a success.
+    /// Whatever became of `rke`, its supervisor notes that it ended well.
     BelievesInSuccess,
 }

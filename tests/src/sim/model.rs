@@ -4,7 +4,7 @@
 //! product works. What does not fit the three invariants is noted as broken, with everything that
 //! happened before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +37,10 @@ pub struct Facts {
     pub runs: BTreeMap<AttemptId, Run>,
     /// What users asked for, by idempotency key.
     pub asked: BTreeMap<String, Asked>,
+    /// Operations that were cancelled.
+    pub cancelled: BTreeSet<OperationId>,
+    /// Names of clusters whose runs may have been given up by force.
+    pub forced: BTreeSet<String>,
     /// The last state that a user was told of an operation that was accepted.
     pub told: BTreeMap<OperationId, Option<String>>,
 }
@@ -176,7 +180,15 @@ impl Model {
     /// A user is about to ask for something.
     pub fn asks(&self, key: &str, ask: &Ask) {
         self.note(format!("{key} asks: {ask}"));
-        self.facts().asked.entry(key.to_owned()).or_insert(Asked { what: ask.to_string(), operation: None });
+        let mut facts = self.facts();
+        facts.asked.entry(key.to_owned()).or_insert(Asked { what: ask.to_string(), operation: None });
+        // It may have its effect although the answer is lost.
+        if let Ask::Cancel(operation) = ask {
+            facts.cancelled.insert(*operation);
+        }
+        if let Ask::ForceUnlock(name) = ask {
+            facts.forced.insert(name.clone());
+        }
     }
 
     /// A user has seen `202`.
@@ -190,6 +202,11 @@ impl Model {
         if let Some(before) = before.filter(|before| *before != operation) {
             self.broken(format!("{key} was accepted twice: as {before} and as {operation}"));
         }
+    }
+
+    /// A user has intervened in an operation.
+    pub fn intervened(&self, operation: OperationId, ask: &Ask) {
+        self.note(format!("{operation}: {ask} is done"));
     }
 
     /// A user was told the state of an operation.

@@ -92,8 +92,10 @@ impl Supervision {
             written += self.append(output.as_mut(), &line);
         };
         self.pause(self.machine.chance(|chance| chance.between(Duration::ZERO, SLOW_START))).await?;
+        let believes = self.machine.sabotage == Some(Sabotage::BelievesInSuccess);
+        let told = if believes { ExitStatus::Code(0) } else { exit };
         let exit_record = ExitRecord {
-            exit: Some(exit),
+            exit: Some(told),
             start_error: None,
             started_at: Some(started_at),
             ended_at: self.machine.clock.now(),

@@ -5,12 +5,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cratekube_common::domain::id::OperationId;
+use cratekube_common::domain::id::{AgentId, OperationId};
 use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Caller};
 use super::chance::Chance;
 use super::house::House;
 use super::model::is_over;
@@ -22,8 +22,12 @@ pub const ENVIRONMENT: &str = "sim";
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// Waits before something is asked again that was not answered.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(4));
-/// Tries to remove a cluster at most.
-const REMOVALS: usize = 3;
+/// Operations that are asked for, one after the other, until one does what is wanted.
+const TRIES: usize = 4;
+/// One operation in so many is cancelled.
+const CANCELLED: usize = 6;
+/// Looks at an operation before it is cancelled, at most.
+const LOOKS: usize = 8;
 
 /// Something that a user can ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,18 @@ pub enum Ask {
     Provision(String, String),
     /// Its removal.
     Remove(String),
+    /// The same again that an operation did not do.
+    Retry(OperationId),
+    /// The end of an operation.
+    Cancel(OperationId),
+    /// That the run is given up which holds the cluster of this name.
+    ForceUnlock(String),
+    /// That an agent is given nothing more.
+    Cordon(AgentId),
+    /// That an agent is emptied.
+    Drain(AgentId),
+    /// That an agent is given work again.
+    Uncordon(AgentId),
 }
 
 impl fmt::Display for Ask {
@@ -39,6 +55,12 @@ impl fmt::Display for Ask {
         match self {
             Self::Provision(name, _) => write!(f, "provision {name}"),
             Self::Remove(name) => write!(f, "remove {name}"),
+            Self::Retry(operation) => write!(f, "retry {operation}"),
+            Self::Cancel(operation) => write!(f, "cancel {operation}"),
+            Self::ForceUnlock(name) => write!(f, "force-unlock {name}"),
+            Self::Cordon(agent) => write!(f, "cordon {agent}"),
+            Self::Drain(agent) => write!(f, "drain {agent}"),
+            Self::Uncordon(agent) => write!(f, "uncordon {agent}"),
         }
     }
 }
@@ -46,13 +68,28 @@ impl fmt::Display for Ask {
 impl Ask {
     fn call(&self) -> Call {
         let clusters = format!("/v1/environments/{ENVIRONMENT}/clusters");
+        let post = |path: String| Call::new(Method::POST, &path);
+        let reason = json!({"reason": "simulated"}).to_string();
         match self {
-            Self::Provision(name, address) => {
-                Call::new(Method::POST, &clusters).body(specs::single(name, address).to_string())
-            }
-            Self::Remove(name) => Call::new(Method::DELETE, &format!("{clusters}/{name}"))
-                .body(json!({"reason": "simulated"}).to_string()),
+            Self::Provision(name, address) => post(clusters).body(specs::single(name, address).to_string()),
+            Self::Remove(name) => Call::new(Method::DELETE, &format!("{clusters}/{name}")).body(reason),
+            Self::Retry(operation) => post(format!("/v1/operations/{operation}/retry")),
+            Self::Cancel(operation) => post(format!("/v1/operations/{operation}/cancel")),
+            Self::ForceUnlock(name) => post(format!("{clusters}/{name}/force-unlock")).body(reason),
+            Self::Cordon(agent) => post(format!("/v1/admin/agents/{agent}/cordon")).body(reason),
+            Self::Drain(agent) => post(format!("/v1/admin/agents/{agent}/drain")).body(reason),
+            Self::Uncordon(agent) => post(format!("/v1/admin/agents/{agent}/uncordon")).body(reason),
         }
+    }
+
+    /// True when an operation comes of it that was not there before.
+    fn makes_operation(&self) -> bool {
+        matches!(self, Self::Provision(..) | Self::Remove(_) | Self::Retry(_))
+    }
+
+    /// True when it may be refused because of what happened meanwhile.
+    fn may_be_too_late(&self) -> bool {
+        !matches!(self, Self::Provision(..) | Self::Remove(_))
     }
 }
 
@@ -60,11 +97,35 @@ impl Ask {
 pub async fn user(house: Rc<House>, name: String, clusters: Vec<String>) -> turmoil::Result {
     let lives = clusters.into_iter().enumerate().map(|(n, cluster)| {
         let chance = Chance::of(house.seed, &format!("{name}/{cluster}"));
-        let user =
-            User { house: Rc::clone(&house), name: format!("{name}-{n}"), token: String::new(), chance, asked: 0 };
-        user.looks_after(cluster)
+        User::new(&house, format!("{name}-{n}"), chance).looks_after(cluster)
     });
     join_all(lives).await;
+    Ok(())
+}
+
+/// An administrator: cordons and drains agents, gives up runs, and leaves everything open at the end.
+pub async fn admin(house: Rc<House>) -> turmoil::Result {
+    let chance = Chance::of(house.seed, "admin");
+    let mut admin = User::new(&house, "admin".to_owned(), chance);
+    let (busy, sharp) = (Duration::from_secs(*admin.chance.pick(&[4, 20, 60])), *admin.chance.pick(&[1, 2, 5]));
+    while !admin.house.is_ending() {
+        admin.pause((busy / 4, busy)).await;
+        if admin.chance.one_in(sharp) {
+            let names = admin.house.clusters.clone();
+            let name = admin.chance.pick(&names).clone();
+            admin.ask(&Ask::ForceUnlock(name)).await;
+            continue;
+        }
+        let agents = admin.agents().await;
+        if agents.is_empty() {
+            continue;
+        }
+        let agent = *admin.chance.pick(&agents);
+        let ask = if admin.chance.one_in(2) { Ask::Cordon(agent) } else { Ask::Drain(agent) };
+        admin.ask(&ask).await;
+        admin.pause((Duration::from_secs(2), Duration::from_secs(20))).await;
+        admin.ask(&Ask::Uncordon(agent)).await;
+    }
     Ok(())
 }
 
@@ -72,37 +133,44 @@ struct User {
     house: Rc<House>,
     name: String,
     token: String,
+    caller: Caller,
     chance: Chance,
     asked: u32,
 }
 
 impl User {
+    fn new(house: &Rc<House>, name: String, chance: Chance) -> Self {
+        let caller = Caller::new(house.trust.clone());
+        Self { house: Rc::clone(house), name, token: String::new(), caller, chance, asked: 0 }
+    }
+
     /// Builds a cluster and removes it again, until the world is to end.
     async fn looks_after(mut self, cluster: String) {
         self.pause((Duration::ZERO, Duration::from_secs(20))).await;
         while !self.house.is_ending() {
             let address = format!("192.0.2.{}", 1 + self.chance.below(200));
-            let Some(operation) = self.ask(&Ask::Provision(cluster.clone(), address)).await else { return };
-            self.watch(operation).await;
+            self.has_done(Ask::Provision(cluster.clone(), address)).await;
             self.pause((Duration::ZERO, Duration::from_secs(20))).await;
-            if !self.removes(&cluster).await {
+            if self.has_done(Ask::Remove(cluster.clone())).await != "succeeded" {
                 return;
             }
         }
     }
 
-    /// Has a cluster removed; false when that does not succeed.
-    async fn removes(&mut self, cluster: &str) -> bool {
-        for _ in 0..REMOVALS {
-            let Some(operation) = self.ask(&Ask::Remove(cluster.to_owned())).await else { return false };
-            if self.watch(operation).await == "succeeded" {
-                return true;
+    /// Has something done; asks again for what was not, now and then. The state it ended in.
+    async fn has_done(&mut self, ask: Ask) -> String {
+        let mut ask = ask;
+        let mut ended = String::new();
+        for _ in 0..TRIES {
+            let Some(operation) = self.ask(&ask).await else { return ended };
+            ended = self.watch(operation).await;
+            if ended == "succeeded" || self.house.is_ending() || self.chance.one_in(3) {
+                return ended;
             }
-            if self.house.is_ending() {
-                return false;
-            }
+            ask = Ask::Retry(operation);
+            self.pause(LOOK).await;
         }
-        false
+        ended
     }
 
     /// Asks until there is an answer; the operation, or nothing when it is refused.
@@ -111,33 +179,46 @@ impl User {
         let key = format!("{}-{}", self.name, self.asked);
         self.house.model.asks(&key, ask);
         loop {
-            let answer = self.send(ask.call().header("idempotency-key", &key)).await;
-            match answer.as_ref().map(|answer| answer.status) {
-                Some(StatusCode::ACCEPTED) => {
-                    let location = answer.as_ref().map(|a| a.location.clone()).unwrap_or_default();
-                    let id = location.rsplit('/').next().and_then(|id| id.parse().ok());
-                    match id {
-                        Some(id) => self.house.model.accepted(&key, id),
-                        None => {
-                            self.house.model.broken(format!("{key} was accepted without an operation: {location:?}"))
-                        }
-                    }
-                    return id;
-                }
-                Some(status) if !passes(status) => {
-                    let body = answer.map(|answer| answer.text()).unwrap_or_default();
-                    self.house.model.broken(format!("{key} ({ask}) was refused: {status} {body}"));
+            let Some(answer) = self.send(ask.call().header("idempotency-key", &key)).await else {
+                self.pause(AGAIN).await;
+                continue;
+            };
+            match answer.status {
+                StatusCode::ACCEPTED => return self.accepted(&key, ask, &answer),
+                StatusCode::OK => return None,
+                StatusCode::CONFLICT | StatusCode::NOT_FOUND if ask.may_be_too_late() => {
+                    self.house.model.note(format!("{key} ({ask}) is too late: {}", answer.text()));
                     return None;
                 }
-                _ => self.pause(AGAIN).await,
+                status if passes(status) => self.pause(AGAIN).await,
+                status => {
+                    self.house.model.broken(format!("{key} ({ask}) was refused: {status} {}", answer.text()));
+                    return None;
+                }
             }
         }
+    }
+
+    fn accepted(&self, key: &str, ask: &Ask, answer: &Answer) -> Option<OperationId> {
+        let Some(id) = answer.location.rsplit('/').next().and_then(|id| id.parse().ok()) else {
+            self.house.model.broken(format!("{key} was accepted without an operation: {:?}", answer.location));
+            return None;
+        };
+        match ask {
+            ask if ask.makes_operation() => self.house.model.accepted(key, id),
+            _ => self.house.model.intervened(id, ask),
+        }
+        Some(id)
     }
 
     /// Watches an operation to its end; the state that it ends in.
     async fn watch(&mut self, operation: OperationId) -> String {
         let path = format!("/v1/operations/{operation}");
-        loop {
+        let cancel_after = self.chance.one_in(CANCELLED).then(|| self.chance.below(LOOKS));
+        for looks in 0.. {
+            if cancel_after == Some(looks) {
+                self.ask(&Ask::Cancel(operation)).await;
+            }
             let answer = self.send(Call::new(Method::GET, &path)).await;
             match answer.as_ref().map(|answer| answer.status) {
                 Some(StatusCode::OK) => {
@@ -156,6 +237,7 @@ impl User {
             }
             self.pause(LOOK).await;
         }
+        String::new()
     }
 
     /// Sends a call; nothing when it is not answered. A token that is not accepted is exchanged.
@@ -163,11 +245,19 @@ impl User {
         if self.token.is_empty() {
             self.token = self.house.token(&self.name);
         }
-        let answer = call.send(&self.house.trust, &self.token).await.ok();
+        let answer = self.caller.send(call, &self.token).await.ok();
         if answer.as_ref().is_some_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
             self.token.clear();
         }
         answer
+    }
+
+    /// The agents there are; none when that cannot be found out now.
+    async fn agents(&mut self) -> Vec<AgentId> {
+        let Some(answer) = self.send(Call::new(Method::GET, "/v1/admin/agents")).await else { return Vec::new() };
+        let document = answer.json();
+        let items = document["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        items.iter().filter_map(|agent| agent["id"].as_str()?.parse().ok()).collect()
     }
 
     async fn pause(&mut self, (least, most): (Duration, Duration)) {

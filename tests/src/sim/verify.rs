@@ -15,12 +15,9 @@ use cratekube_common::domain::run::ExitStatus;
 use cratekube_controller::store::sqlite::SqliteStore;
 use cratekube_controller::store::{AttemptRecord, OperationFilter, PageRequest, Store};
 
-use super::house::{House, INLINE, now_or_never};
+use super::house::{ATTEMPTS, House, INLINE, now_or_never};
 use super::model::Facts;
 use super::state;
-
-/// Attempts of one task that may have run.
-const ATTEMPTS: usize = 1;
 
 /// Compares; what does not fit is noted in the model.
 pub fn verify(house: &House) {
@@ -47,10 +44,7 @@ impl Verification {
             this.operation(&facts, operation)?;
         }
         for root in house.volume_roots() {
-            this.volume(&root)?;
-        }
-        if house.machines.iter().any(|machine| machine.processes() > 0) {
-            this.faults.push("processes are left although every operation has ended".into());
+            this.volume(&facts, &root)?;
         }
         Ok(this)
     }
@@ -118,32 +112,40 @@ impl Verification {
         let started = run.is_some_and(|run| run.starts > 0);
         let exit = run.and_then(|run| run.exit);
         let class = attempt.failure.as_ref().map(|failure| failure.class);
+        let given_up = attempt.state == AttemptState::Fenced;
         if attempt.state.locks() {
             self.faults.push(format!("{id} is {} although its operation is over", attempt.state));
+        }
+        if given_up && !facts.forced.contains(operation.cluster.as_str()) {
+            self.faults.push(format!("{id} was given up although nobody asked for that"));
         }
         if started && attempt.state == AttemptState::Released {
             self.faults.push(format!("{id} is released although its rke was started"));
         }
         let succeeded = operation.state == OperationState::Succeeded && attempt.state == AttemptState::Exited;
-        if succeeded && exit != Some(ExitStatus::Code(0)) {
+        if succeeded && class.is_none() && exit != Some(ExitStatus::Code(0)) {
             self.faults.push(format!("{id} counts as a success, but its rke ended with {exit:?}"));
         }
-        if exit == Some(ExitStatus::Code(0)) && operation.state != OperationState::Succeeded {
+        if exit == Some(ExitStatus::Code(0)) && operation.state != OperationState::Succeeded && !given_up {
             self.faults.push(format!("the rke of {id} did its work, but the operation is {}", operation.state));
         }
+        let cancelled = facts.cancelled.contains(&operation.id);
         let lost = started && !matches!(exit, Some(ExitStatus::Code(_)));
-        if lost && class.is_some_and(|class| !matches!(class, FailureClass::Interrupted | FailureClass::State)) {
+        let fits = |class| match class {
+            FailureClass::Interrupted | FailureClass::State => true,
+            FailureClass::Cancelled => cancelled,
+            _ => false,
+        };
+        if lost && class.is_some_and(|class| !fits(class)) {
             self.faults.push(format!("the rke of {id} was interrupted, but is on record as {class:?}"));
+        }
+        if operation.state == OperationState::Cancelled && !cancelled {
+            self.faults.push(format!("{} is cancelled although nobody asked for that", operation.id));
         }
     }
 
-    /// Every byte that was written, once.
+    /// Every byte that was written, once; of a run that was given up, what came over before.
     fn output(&mut self, facts: &Facts, operation: &Operation, attempts: &[AttemptRecord]) -> anyhow::Result<()> {
-        let written: Vec<u8> = attempts
-            .iter()
-            .filter_map(|attempt| facts.runs.get(&attempt.id))
-            .flat_map(|run| run.output.clone())
-            .collect();
         let mut stored = Vec::new();
         loop {
             let piece = now_or_never(self.store.read_output(operation.id, stored.len() as u64, 1 << 20))??;
@@ -151,6 +153,15 @@ impl Verification {
                 break;
             }
             stored.extend_from_slice(&piece.data);
+        }
+        let mut written = Vec::new();
+        for attempt in attempts {
+            let output = facts.runs.get(&attempt.id).map(|run| run.output.as_slice()).unwrap_or_default();
+            let kept = match attempt.state {
+                AttemptState::Fenced => usize::try_from(attempt.output_bytes).unwrap_or(usize::MAX).min(output.len()),
+                _ => output.len(),
+            };
+            written.extend_from_slice(&output[..kept]);
         }
         if stored != written {
             let same = stored.iter().zip(&written).take_while(|(a, b)| a == b).count();
@@ -166,7 +177,7 @@ impl Verification {
 
     /// Generations on a volume: numbered without gaps, never older than the one before, and the same as
     /// the controller's.
-    fn volume(&mut self, root: &Path) -> anyhow::Result<()> {
+    fn volume(&mut self, facts: &Facts, root: &Path) -> anyhow::Result<()> {
         let layout = cratekube_agent::volume::layout::Layout::open(root)?;
         for dir in layout.clusters()? {
             let Some(record) = dir.read_record()? else { continue };
@@ -175,7 +186,8 @@ impl Verification {
             self.grows(&generations, &manifests);
             let cluster = now_or_never(self.store.cluster(&record.environment, &record.name))??;
             if let Some(cluster) = cluster.filter(|cluster| cluster.id == record.cluster) {
-                self.recorded(&cluster, &manifests)?;
+                let forced = facts.forced.contains(cluster.name.as_str());
+                self.recorded(forced, &cluster, &manifests)?;
             }
         }
         Ok(())
@@ -200,18 +212,20 @@ impl Verification {
         }
     }
 
-    fn recorded(&mut self, cluster: &Cluster, manifests: &[Manifest]) -> anyhow::Result<()> {
+    /// What is on record, against what is on the volume. Of a run that was given up nothing is recorded.
+    fn recorded(&mut self, forced: bool, cluster: &Cluster, manifests: &[Manifest]) -> anyhow::Result<()> {
         let page = now_or_never(self.store.generations(cluster.id, PageRequest { after: None, limit: 200 }))??;
         let recorded: Vec<_> = page.items.into_iter().rev().collect();
-        if recorded != manifests {
+        let all_there = recorded.iter().all(|manifest| manifests.contains(manifest));
+        if !all_there || (recorded.len() < manifests.len() && !forced) {
             let numbers = |list: &[Manifest]| list.iter().map(|m| (m.number, m.attempt)).collect::<Vec<_>>();
             let (there, here) = (numbers(&recorded), numbers(manifests));
             self.faults.push(format!("{} has generations {here:?} on its volume, {there:?} on record", cluster.name));
         }
-        let good = manifests.iter().rev().find(|manifest| manifest.good).map(|manifest| manifest.number);
+        let good = recorded.iter().rev().find(|manifest| manifest.good).map(|manifest| manifest.number);
         if cluster.generation != good {
             self.faults
-                .push(format!("{} is at generation {:?}, on its volume {good:?}", cluster.name, cluster.generation));
+                .push(format!("{} is at generation {:?}, recorded is {good:?}", cluster.name, cluster.generation));
         }
         Ok(())
     }

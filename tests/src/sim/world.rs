@@ -16,8 +16,9 @@ use super::house::House;
 use super::machine::What;
 use super::{Sabotage, users, verify};
 
-/// How much time passes in one step.
-const TICK: Duration = Duration::from_millis(50);
+/// How much time passes in one step, in milliseconds: small steps tell more moments apart, large ones
+/// let more happen at the same one.
+const TICKS_MS: [u64; 4] = [25, 50, 100, 200];
 /// After everything was put right, every operation ends within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(900);
 /// Events shown of a world that broke.
@@ -72,9 +73,12 @@ pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Played, Box<Broken>
     watch_panics();
     let mut chance = Chance::of(seed, "world");
     let (bastions, users) = (1 + chance.below(3), 1 + chance.below(2));
-    let house = House::build(seed, bastions, sabotage)
+    let of_user = |user: usize, clusters| (0..clusters).map(move |n| (user, format!("u{user}-c{n}")));
+    let clusters: Vec<_> = (0..users).flat_map(|user| of_user(user, 1 + chance.below(3))).collect();
+    let names = clusters.iter().map(|(_, name)| name.clone()).collect();
+    let house = House::build(seed, bastions, names, sabotage)
         .map_err(|e| Box::new(Broken { seed, what: vec![format!("no house: {e:#}")], events: Vec::new() }))?;
-    let faults = World::begin(&house, &mut chance, bastions, users).play();
+    let faults = World::begin(&house, &mut chance, bastions, &clusters).play();
     verify::verify(&house);
     if PANICS.with(|panics| panics.replace(0)) > 0 {
         house.model.broken("something panicked".into());
@@ -114,13 +118,16 @@ struct World<'a> {
     bastions: usize,
     users: usize,
     faults: usize,
+    /// A copy of the controller's database, for sabotage.
+    older: Option<Vec<u8>>,
 }
 
 impl World<'_> {
-    fn begin(house: &Rc<House>, chance: &mut Chance, bastions: usize, users: usize) -> Self {
+    fn begin(house: &Rc<House>, chance: &mut Chance, bastions: usize, clusters: &[(usize, String)]) -> Self {
+        let users = clusters.iter().map(|(user, _)| user + 1).max().unwrap_or(0);
         let mut sim = Builder::new()
             .rng_seed(house.seed)
-            .tick_duration(TICK)
+            .tick_duration(Duration::from_millis(*chance.pick(&TICKS_MS)))
             .simulation_duration(Duration::from_secs(24 * 3600))
             .min_message_latency(Duration::from_millis(1))
             .max_message_latency(chance.between(Duration::from_millis(2), Duration::from_millis(400)))
@@ -135,19 +142,20 @@ impl World<'_> {
             sim.host(bastion(n), move || Rc::clone(&this).agent(n));
         }
         for n in 0..users {
-            let clusters = (0..1 + chance.below(3)).map(|cluster| format!("u{n}-c{cluster}")).collect();
+            let clusters = clusters.iter().filter(|(user, _)| *user == n).map(|(_, name)| name.clone()).collect();
             let name = format!("user-{n}");
             sim.client(name.clone(), users::user(Rc::clone(house), name, clusters));
         }
+        sim.client("admin", users::admin(Rc::clone(house)));
         let (plan, over) = faults::plan(house.seed, bastions, users);
-        Self { house: Rc::clone(house), sim, plan, over, bastions, users, faults: 0 }
+        Self { house: Rc::clone(house), sim, plan, over, bastions, users, faults: 0, older: None }
     }
 
     /// Plays the world to its end; answers how much went wrong.
     fn play(mut self) -> usize {
         loop {
             match self.sim.step() {
-                Ok(true) if self.house.is_ending() => break,
+                Ok(true) if self.house.is_ending() && self.house.is_quiet() => break,
                 Ok(_) => {}
                 Err(error) => {
                     self.house.model.broken(format!("a host failed: {error}"));
@@ -210,8 +218,12 @@ impl World<'_> {
     }
 
     fn crash(&mut self, host: &str) {
-        if self.sim.is_host_running(host) {
-            self.sim.crash(host);
+        if !self.sim.is_host_running(host) {
+            return;
+        }
+        self.sim.crash(host);
+        if host == CONTROLLER && self.house.sabotage == Some(Sabotage::ForgetsAccepted) {
+            self.older = self.house.exchange_database(self.older.take());
         }
     }
 

@@ -32,7 +32,9 @@ async fn hostile_row_38_a_renewal_does_not_touch_the_stream_and_the_old_certific
     assert_eq!(host.files().load()?.current, renewed.identity, "kept once it was proved");
     // The stream under the old certificate goes on: what it asks is answered.
     let unknown = "00000000-0000-0000-0000-000000000001".to_owned();
-    session.say(Up::Decline(v1::Decline { attempt: unknown, fence: 1, reason: "x".into() })).await?;
+    session
+        .say(Up::Decline(v1::Decline { attempt: unknown, fence: 1, reason: "x".into(), unsupported: false }))
+        .await?;
     assert!(session.heard().await?.is_some());
     let now = state(&house, &first).await?;
     assert_eq!((&now["certificate"]["generation"], &now["state"]), (&json!(2), &json!("active")));

@@ -45,6 +45,7 @@ async fn wait_for(
     }
     let _place = state.gate.stream(&caller.actor().subject)?;
     tokio::select! {
+        biased;
         ended = state.service.wait(operation.id, wait) => Ok(ended?),
         () = state.shutdown.cancelled() => Ok(operation),
     }

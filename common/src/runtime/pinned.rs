@@ -1,4 +1,5 @@
-//! Trust at first contact: only the authority whose fingerprint is in the join token.
+//! Trust at first contact: only the authority whose fingerprint was told (to an agent by its join
+//! token, to a user by an operator).
 //!
 //! The server has to send its authority's certificate along. The one with the pinned SHA-256 becomes
 //! the only trust anchor, and the rest is ordinary verification: chain, name, time. A rogue server may
@@ -6,12 +7,13 @@
 
 use std::sync::Arc;
 
-use cratekube_common::runtime::tls;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::tls;
 
 /// Accepts a server that has a certificate from one particular authority.
 #[derive(Debug)]
@@ -20,11 +22,11 @@ pub struct PinnedAuthority {
     provider: Arc<CryptoProvider>,
 }
 
-/// The server did not show the authority that the join token names.
+/// The server did not show the authority that was told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it does not show the authority whose fingerprint the token carries; \
-     either somebody is in between, or the token is from another controller"
+    "it does not show the authority whose fingerprint was given; \
+     either somebody is in between, or the fingerprint is another controller's"
 )]
 pub struct NotTheAuthority;
 

@@ -1,0 +1,147 @@
+//! `cratekube cluster`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use cratekube_common::domain::name::ClusterName;
+
+use super::{Because, InEnvironment, Most, Waiting};
+
+/// What can be done with clusters.
+#[derive(Debug, Subcommand)]
+pub(in crate::client) enum ClusterCommand {
+    /// Make a cluster from a description
+    Create(Create),
+    /// List clusters
+    #[command(after_help = "\
+Examples:
+  cratekube cluster list -e prod
+  cratekube cluster list --all-environments -o json")]
+    List(List),
+    /// Show one cluster
+    #[command(after_help = "\
+Examples:
+  cratekube cluster get web -e prod
+  cratekube cluster get web -e prod -o yaml")]
+    Get(One),
+    /// Remove a cluster
+    #[command(after_help = "\
+Example:
+  cratekube cluster delete web -e prod --reason 'moved to the new region' --wait")]
+    Delete(Delete),
+    /// List the sealed generations of a cluster's state, newest first
+    #[command(after_help = "Example:\n  cratekube cluster generations web -e prod")]
+    Generations(Generations),
+    /// Give up a run whose agent is out of touch, so that the cluster can be worked on (administrators)
+    ///
+    /// Its operation fails. Whatever comes of the run later is kept as evidence and not applied. Make
+    /// sure first that no `rke` of it is at work.
+    #[command(after_help = "\
+Example:
+  cratekube cluster force-unlock web -e prod --reason 'the bastion was terminated'")]
+    ForceUnlock(ForceUnlock),
+    /// Bring lost or damaged state back: from the newest good generation, else from the cluster itself
+    ///
+    /// Only state that is whole and carries the CA on record is believed. The cluster is `degraded`
+    /// afterwards: its state is back, and `rke` has not run on it yet.
+    #[command(after_help = "\
+Examples:
+  cratekube cluster recover-state web -e prod --reason 'the file was deleted' --wait
+  cratekube cluster recover-state web -e prod --reason 'the last run was a mistake' --generation 3")]
+    RecoverState(RecoverState),
+}
+
+/// One cluster.
+#[derive(Debug, Args)]
+pub(in crate::client) struct One {
+    /// Name of the cluster
+    pub(in crate::client) name: ClusterName,
+    #[command(flatten)]
+    pub(in crate::client) place: InEnvironment,
+}
+
+/// Make a cluster from a description
+///
+/// The description is YAML or JSON with `name`, `spec` and perhaps `environment`. Aliases, merge keys,
+/// tags and repeated keys are refused. Mistakes are listed all at once, each with its JSON pointer.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cratekube cluster create -e prod -f web.yaml --wait
+  cratekube cluster create -f - < web.json -o name
+
+A description:
+  name: web
+  environment: prod
+  spec:
+    kubernetes_version: v1.28.12-rancher1-1
+    nodes:
+    - {address: 192.0.2.21, roles: [controlplane, etcd, worker]}
+    - {address: 192.0.2.22, roles: [worker], labels: {disk: ssd}}")]
+pub(in crate::client) struct Create {
+    /// The description; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(in crate::client) file: PathBuf,
+    #[command(flatten)]
+    pub(in crate::client) place: InEnvironment,
+    #[command(flatten)]
+    pub(in crate::client) waiting: Waiting,
+}
+
+/// List clusters.
+#[derive(Debug, Args)]
+pub(in crate::client) struct List {
+    #[command(flatten)]
+    pub(in crate::client) place: InEnvironment,
+    /// In all environments that you may see
+    #[arg(short = 'A', long, conflicts_with = "environment")]
+    pub(in crate::client) all_environments: bool,
+    /// Removed ones too
+    #[arg(long)]
+    pub(in crate::client) removed: bool,
+    #[command(flatten)]
+    pub(in crate::client) most: Most,
+}
+
+/// Remove a cluster.
+#[derive(Debug, Args)]
+pub(in crate::client) struct Delete {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) because: Because,
+    #[command(flatten)]
+    pub(in crate::client) waiting: Waiting,
+}
+
+/// Generations of a cluster.
+#[derive(Debug, Args)]
+pub(in crate::client) struct Generations {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) most: Most,
+}
+
+/// Give up a run.
+#[derive(Debug, Args)]
+pub(in crate::client) struct ForceUnlock {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) because: Because,
+}
+
+/// Bring state back.
+#[derive(Debug, Args)]
+pub(in crate::client) struct RecoverState {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) because: Because,
+    /// From this sealed generation and no other
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(in crate::client) generation: Option<u64>,
+    #[command(flatten)]
+    pub(in crate::client) waiting: Waiting,
+}
