@@ -134,5 +134,6 @@ fn engine_settings(config: &AgentConfig) -> EngineSettings {
     settings.keep_generations = usize::try_from(config.volumes.keep_generations).unwrap_or(usize::MAX);
     settings.require_mount = config.volumes.require_mount;
     settings.min_free_bytes = config.volumes.min_free_bytes;
+    settings.scrub_interval = config.volumes.scrub_interval;
     settings
 }

@@ -6,7 +6,9 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
+use cratekube_agent::engine::EngineSettings;
 use cratekube_agent::port::Engine;
 use cratekube_agent::run::process;
 use cratekube_agent::volume::generations::{KUBECONFIG, STATE};
@@ -218,4 +220,27 @@ fn hostile_row_54_a_new_bastion_that_mounts_the_volume_takes_its_clusters_over()
     world.behave_well(&ca);
     assert_eq!(provision(&mut world, &known).outcome, RunOutcome::Succeeded, "operations go on");
     assert!(world.generations().numbers().unwrap().starts_with(&[1, 2, 3]));
+}
+
+#[test]
+fn hostile_row_58_rot_is_found_in_the_background_and_ends_no_service() {
+    let (mut world, ca, known) = built();
+    let rotten = world.generations().path(1).join(STATE);
+    let mut bytes = fs::read(&rotten).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&rotten, bytes).unwrap();
+    let often = Duration::from_millis(1);
+    let agent = world.agent_with(EngineSettings { scrub_interval: often, ..world.settings() }).unwrap();
+    let scrubbed = loop {
+        let status = agent.runtime.block_on(agent.engine.volumes()).remove(0);
+        if let Some(scrub) = status.scrub {
+            assert_eq!(status.fault, None, "the volume is served");
+            break scrub;
+        }
+    };
+    assert_eq!(scrubbed.checked, 1);
+    assert!(scrubbed.faults[0].contains("cluster.rkestate is not what was sealed"), "{scrubbed:?}");
+    agent.close();
+    world.behave_well(&ca);
+    assert_eq!(provision(&mut world, &known).outcome, RunOutcome::Succeeded);
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use crate::anchor::Anchor;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
@@ -22,14 +23,16 @@ use crate::edge::tls::{TlsError, Trust, for_agents, for_users};
 use crate::grpc::cuts::Cuts;
 use crate::grpc::{self, GrpcState, enrollment};
 use crate::keys::master::MasterKeySource;
+use crate::keys::signing::Watched;
 use crate::pki::authority::Authority;
-use crate::reconcile;
+use crate::reconcile::{self, OfUsers};
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
 use crate::service::dispatch::{Dispatch, DispatchParts};
 use crate::service::leases::Leases;
 use crate::service::lines::Lines;
 use crate::service::presence::Presence;
+use crate::service::revocations::Refresh;
 use crate::service::spec_secrets::SpecVault;
 use crate::service::watch::Watch;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -76,6 +79,7 @@ pub struct Controller<L = TcpListener> {
     cuts: Cuts,
     renewals: Vec<Renewal>,
     look_at_certificates: Arc<Notify>,
+    of_users: OfUsers,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
@@ -124,7 +128,7 @@ impl<L: Listener> Controller<L> {
     ) -> Result<Self, StartError> {
         let data = open_data(&config, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
-        let cursor_key = data.cursor_key();
+        let cursor_key = data.signing_keys.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
         let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
             outside().await?;
@@ -132,6 +136,13 @@ impl<L: Listener> Controller<L> {
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
+        let of_users = OfUsers {
+            revocations: Refresh::new(Arc::clone(&store), Arc::clone(&tokens), clock.clone()),
+            keys: Watched::new(config.data.directory.clone(), Arc::clone(&envelope), Arc::clone(&tokens)),
+            anchor: Arc::new(Anchor::new(&config.data.directory, Arc::clone(&envelope))),
+        };
+        // Before anyone is let in: what was revoked stays revoked.
+        of_users.revocations.look().await?;
 
         let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
@@ -189,6 +200,7 @@ impl<L: Listener> Controller<L> {
             mac_key: cursor_key,
             ca_sha256: authority.fingerprint(),
             limits: rest::Limits::default(),
+            users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
             checks: Vec::new(),
         }));
@@ -204,6 +216,7 @@ impl<L: Listener> Controller<L> {
             cuts,
             renewals,
             look_at_certificates: Arc::default(),
+            of_users,
             clock,
             shutdown,
             _lock: lock,
@@ -254,8 +267,10 @@ impl<L: Listener> Controller<L> {
         tracing::info!(rest = %self.rest_address, agents = %self.agents_address, "controller ready");
         let tasks = TaskTracker::new();
         let stop = self.shutdown.soft.clone();
-        reconcile::start(&tasks, Arc::clone(&self.store), Arc::clone(&self.dispatch), self.clock, &stop);
-        reconcile::cut_connections(&tasks, self.store.clone(), self.cuts, &stop);
+        let (anchor, clock, store) = (Arc::clone(&self.of_users.anchor), self.clock, Arc::clone(&self.store));
+        reconcile::start(&tasks, Arc::clone(&store), Arc::clone(&self.dispatch), clock.clone(), &stop);
+        reconcile::start_of_users(&tasks, self.of_users, Arc::clone(&store), clock.clone(), &stop);
+        reconcile::cut_connections(&tasks, Arc::clone(&store), self.cuts, &stop);
         reconcile::renew_certificates(&tasks, self.renewals, self.look_at_certificates, &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
@@ -264,7 +279,10 @@ impl<L: Listener> Controller<L> {
         }
         tasks.close();
         tasks.wait().await;
-        self.store.close().await;
+        if let Err(error) = anchor.advance(store.as_ref(), clock.now()).await {
+            tracing::error!(%error, "the audit log could not be anchored");
+        }
+        store.close().await;
         tracing::info!("controller stopped");
     }
 }
@@ -284,7 +302,7 @@ pub fn open_data(config: &Config, opening: Opening, clock: &Clock, mint: &Mint) 
 /// [`StartError::SelfTest`] when a token that was just made is not accepted.
 pub fn tokens(config: &Config, data: &DataDir, clock: Clock) -> Result<Tokens, StartError> {
     let issuer = format!("cratekube:{}", data.id);
-    let keys = [data.signing_key.clone()];
+    let keys = data.signing_keys.living(clock.now()).signing_keys();
     let tokens = Tokens::new(&keys, &issuer, &config.auth.audience, config.auth.max_token_lifetime, clock);
     tokens.self_test().map_err(|e| StartError::SelfTest(e.to_string()))?;
     Ok(tokens)

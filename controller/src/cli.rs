@@ -1,8 +1,12 @@
 //! The command line of `cratekube-controller`.
 
+mod audit;
+mod users;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,15 +17,17 @@ use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
 use cratekube_common::domain::join_token::{JoinToken, SECRET_CHARACTERS};
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
+use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::lifecycle::Shutdown;
-use cratekube_common::runtime::{clock, mint::Mint, settings::parse_duration, telemetry, tls::sha256_hex};
+use cratekube_common::runtime::{mint::Mint, settings::parse_duration, telemetry, tls::sha256_hex};
 
 use crate::app::{Controller, open_data, tokens};
 use crate::config::Config;
-use crate::datadir::Opening;
+use crate::datadir::{DataDir, Opening};
 use crate::keys::master::MasterKeySource;
 use crate::rekey;
 use crate::service::identity::LONGEST_JOIN_LIFETIME;
+use crate::service::revocations::Refresh;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Bar, BarAgent, Barred, NewJoinToken, Store};
 
@@ -46,6 +52,15 @@ enum Command {
     /// Tokens for users of the REST API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// API keys of users: exchanged for tokens at /v1/auth/token
+    #[command(subcommand)]
+    ApiKey(users::ApiKeyCommand),
+    /// The keys that sign tokens
+    #[command(subcommand)]
+    SigningKey(users::SigningKeyCommand),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// What agents need
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -158,6 +173,9 @@ impl Cli {
             Command::Serve => serve(config),
             Command::CheckConfig => check_config(&config),
             Command::Token(TokenCommand::Issue(args)) => runtime()?.block_on(issue_token(&config, args)),
+            Command::ApiKey(command) => runtime()?.block_on(users::api_key(&config, command)),
+            Command::SigningKey(command) => runtime()?.block_on(users::signing_key(&config, &command)),
+            Command::Audit(command) => runtime()?.block_on(audit::run(&config, &command)),
             Command::Agent(AgentCommand::JoinToken(args)) => runtime()?.block_on(make_join_token(&config, args)),
             Command::Agent(AgentCommand::Revoke(args)) => runtime()?.block_on(bar(&config, args, Some(Bar::Revoke))),
             Command::Agent(AgentCommand::Ban(args)) => runtime()?.block_on(bar(&config, args, Some(Bar::Ban))),
@@ -206,15 +224,32 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
     let retries = config.operations.retry_policy;
     writeln!(out, "  attempts         {}, after {:?} to {:?}", retries.attempts, retries.delay, retries.delay_max)?;
     writeln!(out, "  token lifetime   at most {:?}", config.auth.max_token_lifetime)?;
+    writeln!(out, "  API key lifetime at most {:?}", config.auth.max_api_key_lifetime)?;
     Ok(())
 }
 
+/// What a command has that works beside a controller, running or not.
+struct Beside {
+    clock: Clock,
+    mint: Mint,
+    data: DataDir,
+    store: Arc<SqliteStore>,
+}
+
+impl Beside {
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        let clock = clock::system();
+        let mint = Mint::system(clock.clone());
+        let data = open_data(config, Opening::Command, &clock, &mint)?;
+        let store = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
+        Ok(Self { clock, mint, data, store })
+    }
+}
+
 async fn issue_token(config: &Config, args: IssueToken) -> anyhow::Result<()> {
-    let clock = clock::system();
-    let mint = Mint::system(clock.clone());
-    let data = open_data(config, Opening::Command, &clock, &mint)?;
-    let tokens = tokens(config, &data, clock.clone())?;
-    let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
+    let Beside { clock, mint, data, store } = Beside::open(config)?;
+    let tokens = Arc::new(tokens(config, &data, clock.clone())?);
+    Refresh::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&tokens), clock.clone()).look().await?;
     let lifetime = args.lifetime.unwrap_or(config.auth.max_token_lifetime);
     let jti = mint.id::<SessionId>().to_string();
     let grants: Vec<_> = args.grants.iter().map(|g| format!("{}:{}", g.role, g.environments)).collect();
@@ -230,10 +265,7 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
         !args.lifetime.is_zero() && args.lifetime <= LONGEST_JOIN_LIFETIME,
         "--lifetime must be at most 24h"
     );
-    let clock = clock::system();
-    let mint = Mint::system(clock.clone());
-    let data = open_data(config, Opening::Command, &clock, &mint)?;
-    let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
+    let Beside { clock, mint, data, store } = Beside::open(config)?;
     let secret = Secret::new(mint.token(SECRET_CHARACTERS));
     let now = clock.now();
     let token = NewJoinToken {
@@ -257,10 +289,7 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
 
 /// Locks an agent out, or lifts its ban. A running controller notices within a second.
 async fn bar(config: &Config, args: BarArgs, bar: Option<Bar>) -> anyhow::Result<()> {
-    let clock = clock::system();
-    let mint = Mint::system(clock.clone());
-    let data = open_data(config, Opening::Command, &clock, &mint)?;
-    let store = SqliteStore::open(&data.path, SqliteOptions::default())?;
+    let Beside { clock, mint, store, .. } = Beside::open(config)?;
     let (agent, now) = (args.id, clock.now());
     let audit = |action: &str| local_audit(action, agent.to_string(), args.reason.clone(), &mint);
     let barred = match bar {

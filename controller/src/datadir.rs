@@ -13,9 +13,11 @@ use cratekube_common::runtime::{clock::Clock, files, mint::Mint};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::auth::SigningKey;
+use crate::anchor;
+use crate::auth::KeyRing;
 use crate::keys::master::{self, MasterKeyError, MasterKeySource};
-use crate::keys::{Envelope, EnvelopeError, rotation};
+use crate::keys::signing::{self, SigningError};
+use crate::keys::{Envelope, rotation};
 use crate::pki::PkiError;
 use crate::pki::authority::{self, Authority};
 use crate::store::sqlite::DATABASE_FILE;
@@ -24,9 +26,6 @@ const MARKER: &str = "controller.json";
 /// Name of the file that says where the controller listens.
 pub const LISTENING: &str = "listening.json";
 const LOCK: &str = "controller.lock";
-const SIGNING_KEY: &str = "signing.key.sealed";
-const SIGNING_CONTEXT: &[u8] = b"auth/signing-key";
-const CURSOR_CONTEXT: &[u8] = b"rest/cursor-key";
 const FORMAT: u32 = 1;
 
 /// Why the data directory cannot be used.
@@ -57,6 +56,9 @@ pub enum DataDirError {
     /// The certificate authority.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The keys that sign tokens.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,8 +79,8 @@ pub struct DataDir {
     pub envelope: Envelope,
     /// The certificate authority.
     pub authority: Authority,
-    /// The key that signs tokens.
-    pub signing_key: SigningKey,
+    /// The keys that sign tokens.
+    pub signing_keys: KeyRing,
     /// Keeps other controllers out for as long as it lives.
     pub lock: Lock,
 }
@@ -135,12 +137,12 @@ impl DataDir {
         let key = master::load(master, path, is_new, mint)?;
         let envelope = Envelope::new(&key, mint.clone()).map_err(|fault| unusable(path, fault))?;
         let authority = Authority::load(path, is_new, algorithm, &envelope, clock.clone(), mint.clone())?;
-        let signing_key = signing_key(path, is_new, &envelope)?;
+        let signing_keys = signing::load(path, is_new, &envelope)?;
         let marker = match marker {
             Some(marker) => marker,
             None => write_marker(path, clock.now(), mint.id())?,
         };
-        Ok(Self { path: path.to_owned(), id: marker.id, envelope, authority, signing_key, lock })
+        Ok(Self { path: path.to_owned(), id: marker.id, envelope, authority, signing_keys, lock })
     }
 
     /// Notes where this controller listens, for commands and operators beside it.
@@ -152,22 +154,12 @@ impl DataDir {
         let note = serde_json::json!({"rest": rest, "agents": agents, "pid": std::process::id()});
         files::write_atomic(&at, note.to_string().as_bytes()).map_err(|e| file(&at, e))
     }
-
-    /// A key for cursors that only this controller can make, from the sealed signing key.
-    #[must_use]
-    pub fn cursor_key(&self) -> [u8; 32] {
-        let mut input = CURSOR_CONTEXT.to_vec();
-        input.extend_from_slice(&self.signing_key.pkcs8);
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input);
-        let mut key = [0; 32];
-        key.copy_from_slice(digest.as_ref());
-        key
-    }
 }
 
 /// Files that are sealed under the master key, with their contexts: what a rotation seals anew. Whoever
 /// adds a sealed file adds it here; a rotation refuses to begin when it finds one that is not.
-pub(crate) const SEALED: &[(&str, &[u8])] = &[(SIGNING_KEY, SIGNING_CONTEXT), (authority::KEY, authority::CONTEXT)];
+pub(crate) const SEALED: &[(&str, &[u8])] =
+    &[(signing::FILE, signing::CONTEXT), (authority::KEY, authority::CONTEXT), (anchor::FILE, anchor::CONTEXT)];
 
 /// Keeps every controller and every other rotation out of a directory that was used before.
 ///
@@ -180,20 +172,6 @@ pub(crate) fn lock_used(path: &Path) -> Result<Lock, DataDirError> {
         return Err(DataDirError::Unusable { path: path.display().to_string(), fault });
     }
     Ok(Lock { _file: Some(lock(path)?) })
-}
-
-fn signing_key(path: &Path, is_new: bool, envelope: &Envelope) -> Result<SigningKey, DataDirError> {
-    let at = path.join(SIGNING_KEY);
-    if let Some(sealed) = files::read_optional(&at).map_err(|e| file(&at, e))? {
-        let pkcs8 = envelope.open(SIGNING_CONTEXT, &sealed).map_err(|e: EnvelopeError| unusable(&at, e.to_string()))?;
-        return SigningKey::from_pkcs8(&pkcs8).map_err(|e| unusable(&at, e.to_string()));
-    }
-    if !is_new {
-        return Err(unusable(&at, "it is missing, and a new one would end every token; put it back".to_owned()));
-    }
-    let key = SigningKey::generate().map_err(|e| unusable(&at, e.to_string()))?;
-    files::write_atomic(&at, &envelope.seal(SIGNING_CONTEXT, &key.pkcs8)).map_err(|e| file(&at, e))?;
-    Ok(key)
 }
 
 fn lock(path: &Path) -> Result<File, DataDirError> {
@@ -264,10 +242,13 @@ mod tests {
         let first = open(&path, Opening::Serve).unwrap();
         assert!(matches!(open(&path, Opening::Serve), Err(DataDirError::InUse(_))));
         assert!(open(&path, Opening::Command).is_ok(), "a command may look while a controller serves");
-        let (id, ca, kid) = (first.id, first.authority.fingerprint(), first.signing_key.kid.clone());
+        let (id, ca, kid) = (first.id, first.authority.fingerprint(), first.signing_keys.keys()[0].key.kid.clone());
         drop(first);
         let second = open(&path, Opening::Serve).unwrap();
-        assert_eq!((second.id, second.authority.fingerprint(), second.signing_key.kid.clone()), (id, ca, kid));
+        assert_eq!(
+            (second.id, second.authority.fingerprint(), second.signing_keys.keys()[0].key.kid.clone()),
+            (id, ca, kid)
+        );
     }
 
     #[test]
@@ -275,7 +256,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         drop(open(&path, Opening::Serve).unwrap());
-        for name in [MARKER, SIGNING_KEY, "ca.pem", "ca.key.sealed", "master.key"] {
+        for name in [MARKER, signing::FILE, "ca.pem", "ca.key.sealed", "master.key"] {
             let at = path.join(name);
             let content = std::fs::read(&at).unwrap();
             std::fs::write(&at, b"{").unwrap();

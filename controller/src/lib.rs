@@ -9,6 +9,7 @@
 //! [`client`] is the other program of this package, `cratekube`: it talks to the REST API from outside
 //! and uses nothing of the rest.
 
+pub mod anchor;
 pub mod app;
 pub mod auth;
 pub mod cli;

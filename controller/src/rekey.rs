@@ -164,6 +164,7 @@ mod tests {
     use cratekube_common::domain::key_algorithm::KeyAlgorithm;
     use cratekube_common::domain::secret::Secret;
     use cratekube_common::runtime::clock;
+    use cratekube_common::runtime::tls::sha256_hex;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -234,7 +235,7 @@ mod tests {
                 house.store.release_attempt(agent, attempt, fence, "again".into(), house.now()).await.unwrap();
             }
             house.store.close().await;
-            (opened.authority.fingerprint(), opened.signing_key.kid.clone())
+            (opened.authority.fingerprint(), sha256_hex(&opened.signing_keys.cursor_key()))
         }
     }
 

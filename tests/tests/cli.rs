@@ -253,6 +253,23 @@ async fn a_login_trusts_one_authority_and_keeps_what_it_stores_private() -> anyh
 }
 
 #[tokio::test]
+async fn hostile_row_31_a_credential_that_is_typed_is_not_shown() -> anyhow::Result<()> {
+    let world = World::start(programs!()).await?;
+    let shell = Shell::at(&world.path().join("home"), CRATEKUBE)?;
+    let token = std::fs::read_to_string(shell.token(&world, ALL).await?)?;
+    let address = format!("https://localhost:{}", world.controller.rest.port());
+    let ca = world.controller.data().join("ca.pem");
+    let mut terminal = shell.on_terminal(&["login", "--address", &address, "--ca", &ca.to_string_lossy()])?;
+    terminal.shows("API key or token (not shown): ").await?;
+    terminal.types(&token)?;
+    let (code, seen) = terminal.ended().await?;
+    assert!(code == 0 && seen.contains("Logged in at https://localhost:"), "{seen:?}");
+    assert!(!seen.contains(&token[..20]), "{seen:?}");
+    assert!(std::fs::read_to_string(shell.profile("default"))?.contains(&token));
+    world.finish().await
+}
+
+#[tokio::test]
 async fn a_restart_of_the_controller_is_waited_for() -> anyhow::Result<()> {
     let (mut world, shell, file) = house().await?;
     world.controller.process.stop().await?;

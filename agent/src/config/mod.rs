@@ -159,7 +159,7 @@ mod tests {
         let config = AgentConfig::from_value(&json!({
             "controller": {"address": "[::1]:7443"},
             "agent": {"name": "bastion-1", "state_dir": "/var/lib/a", "slots": 16},
-            "volumes": {"paths": ["/mnt/a", "/mnt/b"], "require_mount": false, "keep_generations": 5, "min_free_bytes": 67_108_864},
+            "volumes": {"paths": ["/mnt/a", "/mnt/b"], "require_mount": false, "keep_generations": 5, "min_free_bytes": 67_108_864, "scrub_interval": "1h"},
             "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576,
                 "silence_timeout": "10m", "phase_timeout": "20m", "scope": "none", "allowed_sha256": ["AB".repeat(32)]},
             "ssh": {"key": "/etc/cratekube/id"},
@@ -169,6 +169,7 @@ mod tests {
         assert_eq!((config.controller.address.host(), config.controller.address.port()), ("::1", 7443));
         assert_eq!(config.agent.name.unwrap().as_str(), "bastion-1");
         assert_eq!(config.volumes.paths.len(), 2);
+        assert_eq!(config.volumes.scrub_interval, Duration::from_secs(3_600));
         assert_eq!(config.ssh, SshSection::Key("/etc/cratekube/id".into()));
         assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);
     }

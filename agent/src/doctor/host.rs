@@ -161,7 +161,13 @@ mod tests {
     use std::sync::Arc;
 
     fn settings(require_mount: bool, min_free_bytes: u64) -> VolumesSection {
-        VolumesSection { paths: Vec::new(), require_mount, keep_generations: 2, min_free_bytes }
+        VolumesSection {
+            paths: Vec::new(),
+            require_mount,
+            keep_generations: 2,
+            scrub_interval: std::time::Duration::ZERO,
+            min_free_bytes,
+        }
     }
 
     #[test]

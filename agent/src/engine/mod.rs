@@ -5,6 +5,7 @@
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
 //! - `recover`: brings lost or damaged state back.
+//! - `scrub`: reads again what is sealed, now and then.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `held`: what is going on, in memory.
 //! - `predecessor`: whether the run before this one has ended.
@@ -21,6 +22,7 @@ mod held;
 mod predecessor;
 mod probe;
 mod recover;
+mod scrub;
 pub mod settings;
 mod startup;
 mod stop;
@@ -130,6 +132,9 @@ impl LocalEngine {
         for found in reading.found {
             startup::go_on(&core, found);
         }
+        for volume in &core.volumes {
+            core.spawn(scrub::keep(core.clone(), volume.clone()));
+        }
         Ok(Arc::new(Self { core }))
     }
 
@@ -194,6 +199,7 @@ fn refused_status(root: &Path, why: &VolumeRefusal) -> Option<VolumeStatus> {
         free_bytes: 0,
         total_bytes: 0,
         fault: Some(why.to_string()),
+        scrub: None,
     })
 }
 

@@ -46,6 +46,9 @@ pub struct EngineSettings {
     pub supervisor_exe: Option<PathBuf>,
     /// Bytes that must be free, beyond three times the state, before a run starts.
     pub min_free_bytes: u64,
+    /// How often everything that is sealed is read again. A day: rot is found long before the last good
+    /// generation is pruned.
+    pub scrub_interval: Duration,
 }
 
 impl EngineSettings {
@@ -76,6 +79,7 @@ impl EngineSettings {
             require_mount: true,
             supervisor_exe: None,
             min_free_bytes: 64 << 20,
+            scrub_interval: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

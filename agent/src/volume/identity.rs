@@ -11,9 +11,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use cratekube_common::domain::agent::VolumeStatus;
+use cratekube_common::domain::agent::{ScrubStatus, VolumeStatus};
 use cratekube_common::domain::id::VolumeId;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
@@ -117,6 +117,8 @@ pub struct Volume {
     owner: Owner,
     /// Why nothing more is written to it.
     distrusted: OnceLock<String>,
+    /// What the last scrub found.
+    scrubbed: Mutex<Option<ScrubStatus>>,
     _lock: File,
 }
 
@@ -196,7 +198,15 @@ pub fn open_with(root: &Path, require_mount: bool, places: &Places) -> Result<Vo
     let layout = Layout::open(root)?;
     let owner = Owner::begin(root)?;
     reserve::take(root);
-    Ok(Volume { id, root: root.to_owned(), layout, owner, distrusted: OnceLock::new(), _lock: lock })
+    Ok(Volume {
+        id,
+        root: root.to_owned(),
+        layout,
+        owner,
+        distrusted: OnceLock::new(),
+        scrubbed: Mutex::default(),
+        _lock: lock,
+    })
 }
 
 /// Reads `volume.json`; none when there is none.
@@ -294,6 +304,17 @@ impl Volume {
         }
     }
 
+    /// Keeps what a scrub found.
+    pub fn keep_scrub(&self, found: ScrubStatus) {
+        *self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+
+    /// What the last scrub found.
+    #[must_use]
+    pub fn scrubbed(&self) -> Option<ScrubStatus> {
+        self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The volume as it is now.
     #[must_use]
     pub fn status(&self) -> VolumeStatus {
@@ -301,7 +322,14 @@ impl Volume {
             Ok((free, total, fault)) => (free, total, fault),
             Err(error) => (0, 0, Some(error.to_string())),
         };
-        VolumeStatus { id: self.id, path: self.root.display().to_string(), free_bytes, total_bytes, fault }
+        VolumeStatus {
+            id: self.id,
+            path: self.root.display().to_string(),
+            free_bytes,
+            total_bytes,
+            fault,
+            scrub: self.scrubbed(),
+        }
     }
 
     fn measure(&self) -> Result<(u64, u64, Option<String>), VolumeError> {

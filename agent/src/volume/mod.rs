@@ -7,6 +7,7 @@
 //! - [`fence`]: the highest fence ever accepted.
 //! - [`generations`]: immutable, numbered copies of the state.
 //! - [`gate`]: whether `rke` may start on what is there.
+//! - [`scrub`]: reads again what is sealed.
 //! - [`reserve`]: space kept back so that a result can be written to a full volume.
 //!
 //! Every fault is a [`VolumeError`], and each of those is a [`Failure`] that a user can act on.
@@ -20,6 +21,7 @@ pub mod layout;
 pub mod origin;
 pub mod owner;
 pub mod reserve;
+pub mod scrub;
 
 use std::io;
 use std::path::{Path, PathBuf};

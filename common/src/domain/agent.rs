@@ -79,6 +79,20 @@ pub struct VolumeStatus {
     pub total_bytes: u64,
     /// Why it is not served, when it is not.
     pub fault: Option<String>,
+    /// What the last scrub found; none before the first.
+    #[serde(default)]
+    pub scrub: Option<ScrubStatus>,
+}
+
+/// What came of reading everything again that is sealed on a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Generations that were read.
+    pub checked: u64,
+    /// What is not as it was sealed, a sentence each. Service goes on.
+    pub faults: Vec<String>,
 }
 
 /// What an agent says of itself when it connects.

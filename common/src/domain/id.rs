@@ -53,4 +53,10 @@ identifier! {
     SessionId,
     /// A join token (not the secret itself).
     JoinTokenId,
+    /// An API key (not the secret itself).
+    ApiKeyId,
+    /// A revocation of tokens.
+    RevocationId,
+    /// A token of a user (`jti`).
+    TokenId,
 }

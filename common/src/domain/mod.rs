@@ -5,6 +5,7 @@
 //! format or a REST document makes of these types is their business, not the domain's.
 
 pub mod agent;
+pub mod api_key;
 pub mod attempt;
 pub mod audit;
 pub mod cluster;
@@ -17,6 +18,7 @@ pub mod key_algorithm;
 pub mod name;
 pub mod operation;
 pub mod progress;
+pub mod revocation;
 pub mod run;
 pub mod secret;
 pub mod task;

@@ -214,7 +214,7 @@ fn hostile_row_71_evidence_stays_bounded() {
 
 #[test]
 fn hostile_row_58_state_that_a_cluster_gave_back_is_believed_only_when_whole_built_and_of_the_ca_on_record() {
-    const BACK: &str = "level=info msg=\"Successfully Deployed state file at [./cluster.rkestate]\"";
+    const BACK: &str = "info|Successfully Deployed state file at [./cluster.rkestate]";
     let recover = |change: &dyn Fn(&mut Case<'_>)| judged(TaskKind::RecoverState, &[BACK], |case| change(case)).outcome;
     assert_eq!(recover(&|_| {}), Ok(()));
     let unbelieved = [

@@ -8,6 +8,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use super::clock::Clock;
+use crate::domain::api_key::{ApiKeyText, HANDLE_CHARACTERS, SECRET_CHARACTERS};
 
 /// Where random bytes come from.
 pub trait Randomness: Send + Sync {
@@ -83,6 +84,12 @@ impl Mint {
         T::from(uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid())
     }
 
+    /// A new API key.
+    #[must_use]
+    pub fn api_key(&self) -> ApiKeyText {
+        ApiKeyText::of_random(&self.token(HANDLE_CHARACTERS + SECRET_CHARACTERS))
+    }
+
     /// Random text of [`TOKEN_ALPHABET`]; 43 characters carry 256 bits.
     #[must_use]
     pub fn token(&self, characters: usize) -> String {
@@ -113,6 +120,9 @@ mod tests {
         assert_eq!(token.len(), 43);
         assert!(token.bytes().all(|b| TOKEN_ALPHABET.contains(&b)));
         assert_ne!(token, mint.token(43));
+        let key = mint.api_key();
+        assert_eq!(key.expose().parse(), Ok(key.clone()));
+        assert_ne!(key, mint.api_key());
         assert!((0..1000).map(|_| mint.chance()).all(|chance| (0.0..1.0).contains(&chance)));
     }
 }

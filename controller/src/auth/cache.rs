@@ -47,6 +47,11 @@ impl Verified {
         self.lock().remove(digest);
     }
 
+    /// Forgets everything: other keys count now.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Claims>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,7 +68,17 @@ mod tests {
 
     fn claims(expires_at_s: u64) -> Arc<Claims> {
         let (subject, token_id) = ("s".to_owned(), "t".to_owned());
-        Arc::new(Claims { subject, token_id, issued_at_s: 0, not_before_s: 0, expires_at_s, grants: Vec::new() })
+        let (api_key, kid) = (None, "kid".to_owned());
+        Arc::new(Claims {
+            subject,
+            token_id,
+            api_key,
+            kid,
+            issued_at_s: 0,
+            not_before_s: 0,
+            expires_at_s,
+            grants: Vec::new(),
+        })
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Bearer tokens: EdDSA, short-lived, strict.
+//! Bearer tokens: EdDSA, short-lived, strict, revocable.
 //!
 //! A token that is not exactly what [`Tokens::issue`] writes is refused: another algorithm, a missing
 //! claim, a number written as text, a lifetime beyond the limit. The reason is a [`TokenFault`] for
@@ -7,9 +7,10 @@
 //! followed: a key is one of those given, by its `kid`, or there is none.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use cratekube_common::domain::api_key::{self, ApiKey};
 use cratekube_common::domain::environment::Grant;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::intake::parse_json;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::cache::Verified;
 use super::key::SigningKey;
+use super::revocations::Revocations;
 
 /// How far clocks may be apart.
 pub const LEEWAY_S: u64 = 5;
@@ -40,6 +42,10 @@ pub struct Claims {
     pub subject: String,
     /// Its own id (`jti`).
     pub token_id: String,
+    /// The id of the API key that it was made from.
+    pub api_key: Option<String>,
+    /// The key that signed it.
+    pub kid: String,
     /// When it was made, in seconds since the epoch.
     pub issued_at_s: u64,
     /// From when it counts.
@@ -58,9 +64,23 @@ impl Claims {
     }
 }
 
+/// Whom a token is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<'a> {
+    /// Whose it will be.
+    pub subject: &'a str,
+    /// What it may do, and where.
+    pub grants: &'a [Grant],
+    /// The API key that it is made from.
+    pub api_key: Option<&'a ApiKey>,
+}
+
 /// Why a token was refused: for the audit, never for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
+    /// An API key where a token belongs.
+    #[error("an API key was sent as a token; it must be exchanged for one")]
+    ApiKey,
     /// Not three parts of base64url JSON, or too long.
     #[error("the token is malformed")]
     Malformed,
@@ -103,6 +123,9 @@ pub enum TokenFault {
     /// `exp` − `iat` beyond the limit.
     #[error("the token's lifetime is too long")]
     LifetimeTooLong,
+    /// Revoked, by itself, with its subject, with its API key or with everything before a time.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 /// Why a token cannot be made.
@@ -128,10 +151,24 @@ pub enum IssueFault {
     SelfTest(TokenFault),
 }
 
-/// Makes and checks tokens.
-pub struct Tokens {
+struct Keys {
     signing: Option<(String, EncodingKey)>,
     verifying: HashMap<String, DecodingKey>,
+}
+
+impl Keys {
+    fn of(keys: &[SigningKey]) -> Self {
+        Self {
+            signing: keys.first().map(|key| (key.kid.clone(), EncodingKey::from_ed_der(&key.pkcs8))),
+            verifying: keys.iter().map(|key| (key.kid.clone(), DecodingKey::from_ed_der(key.public()))).collect(),
+        }
+    }
+}
+
+/// Makes and checks tokens.
+pub struct Tokens {
+    keys: RwLock<Keys>,
+    revoked: Revocations,
     validation: Validation,
     issuer: String,
     audience: String,
@@ -142,7 +179,8 @@ pub struct Tokens {
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kids: Vec<_> = self.verifying.keys().collect();
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let kids: Vec<_> = keys.verifying.keys().collect();
         f.debug_struct("Tokens").field("issuer", &self.issuer).field("kids", &kids).finish_non_exhaustive()
     }
 }
@@ -158,8 +196,8 @@ impl Tokens {
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         Self {
-            signing: keys.first().map(|key| (key.kid.clone(), EncodingKey::from_ed_der(&key.pkcs8))),
-            verifying: keys.iter().map(|key| (key.kid.clone(), DecodingKey::from_ed_der(key.public()))).collect(),
+            keys: RwLock::new(Keys::of(keys)),
+            revoked: Revocations::default(),
             validation,
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),
@@ -169,13 +207,47 @@ impl Tokens {
         }
     }
 
+    /// Uses other keys from now on: the first signs, all verify.
+    pub fn use_keys(&self, keys: &[SigningKey]) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys::of(keys);
+        self.verified.clear();
+        self.revoked.announce();
+    }
+
+    /// Whether a token that verified counts no more: it was revoked, or its key was.
+    #[must_use]
+    pub fn is_revoked(&self, claims: &Claims) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        !keys.verifying.contains_key(&claims.kid) || self.revoked.cover(claims)
+    }
+
+    /// What was revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revoked
+    }
+
+    /// Waits until a token is revoked.
+    pub async fn revoked(&self, claims: &Claims) {
+        let mut changes = self.revoked.changes();
+        loop {
+            changes.borrow_and_update();
+            if self.is_revoked(claims) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// The longest that a token may live.
     #[must_use]
     pub fn max_lifetime(&self) -> Duration {
         self.max_lifetime
     }
 
-    /// Makes a token.
+    /// Makes a token that is made from no API key.
     ///
     /// # Errors
     /// When it would not be accepted, or cannot be signed.
@@ -186,25 +258,45 @@ impl Tokens {
         lifetime: Duration,
         token_id: &str,
     ) -> Result<String, IssueFault> {
+        self.issue_to(Holder { subject, grants, api_key: None }, self.clock.now(), lifetime, token_id)
+    }
+
+    /// Makes a token. `asked_at` is when its holder was looked at: what was revoked after that must
+    /// cover the token.
+    ///
+    /// # Errors
+    /// When it would not be accepted, or cannot be signed.
+    pub fn issue_to(
+        &self,
+        holder: Holder<'_>,
+        asked_at: Timestamp,
+        lifetime: Duration,
+        token_id: &str,
+    ) -> Result<String, IssueFault> {
         if lifetime > self.max_lifetime {
             return Err(IssueFault::LifetimeTooLong { limit_s: self.max_lifetime.as_secs() });
         }
+        let Holder { subject, grants, api_key } = holder;
         if !is_name(subject) || !is_name(token_id) || grants.len() > MAX_GRANTS {
             return Err(IssueFault::OutOfBounds);
         }
-        let (kid, key) = self.signing.as_ref().ok_or(IssueFault::NoKey)?;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let (kid, key) = keys.signing.as_ref().ok_or(IssueFault::NoKey)?;
         let header = Header { kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) };
-        let now = self.now_s();
-        let claims = json!({
+        let asked = seconds(asked_at);
+        let mut claims = json!({
             "iss": self.issuer,
             "aud": self.audience,
             "sub": subject,
             "jti": token_id,
-            "iat": now,
-            "nbf": now,
-            "exp": now + lifetime.as_secs(),
+            "iat": asked.max(self.revoked.earliest(subject, api_key.map(|key| key.created_at))),
+            "nbf": asked,
+            "exp": asked + lifetime.as_secs(),
             "grants": grants,
         });
+        if let Some(api_key) = api_key {
+            claims["api_key"] = json!(api_key.id);
+        }
         jsonwebtoken::encode(&header, &claims, key).map_err(|_| IssueFault::Signing)
     }
 
@@ -216,10 +308,13 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenFault::Malformed);
         }
+        if token.starts_with(api_key::PREFIX) {
+            return Err(TokenFault::ApiKey);
+        }
         let digest = Verified::digest(token);
         let now = self.now_s();
         if let Some(claims) = self.verified.get(&digest) {
-            return match self.check_times(&claims, now) {
+            return match self.check_living(&claims, now) {
                 Ok(()) => Ok(claims),
                 Err(fault) => {
                     self.verified.forget(&digest);
@@ -228,7 +323,7 @@ impl Tokens {
             };
         }
         let claims = Arc::new(self.verify_signed(token)?);
-        self.check_times(&claims, now)?;
+        self.check_living(&claims, now)?;
         self.verified.keep(digest, Arc::clone(&claims), now);
         Ok(claims)
     }
@@ -245,14 +340,20 @@ impl Tokens {
 
     fn verify_signed(&self, token: &str) -> Result<Claims, TokenFault> {
         let kid = key_named_by(token)?;
-        let key = self.verifying.get(&kid).ok_or(TokenFault::KeyUnknown)?;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.verifying.get(&kid).ok_or(TokenFault::KeyUnknown)?;
         let data = jsonwebtoken::decode::<Value>(token, key, &self.validation).map_err(|e| finer(&e, token))?;
-        let claims = read_claims(&data.claims)?;
+        let claims = Claims { kid, ..read_claims(&data.claims)? };
         // jsonwebtoken lets `iss` be a list that contains ours; we write one issuer and want one.
         if data.claims["iss"] != self.issuer.as_str() {
             return Err(TokenFault::Issuer);
         }
         Ok(claims)
+    }
+
+    fn check_living(&self, claims: &Claims, now: u64) -> Result<(), TokenFault> {
+        self.check_times(claims, now)?;
+        if self.is_revoked(claims) { Err(TokenFault::Revoked) } else { Ok(()) }
     }
 
     fn check_times(&self, claims: &Claims, now: u64) -> Result<(), TokenFault> {
@@ -272,8 +373,12 @@ impl Tokens {
     }
 
     fn now_s(&self) -> u64 {
-        u64::try_from(self.clock.now().as_millis()).unwrap_or(0) / 1000
+        seconds(self.clock.now())
     }
+}
+
+fn seconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(0) / 1000
 }
 
 /// Reads the header by hand: the reasons for the audit are finer than the library's errors.
@@ -328,6 +433,8 @@ fn read_claims(claims: &Value) -> Result<Claims, TokenFault> {
     Ok(Claims {
         subject: name(claims, "sub")?,
         token_id: name(claims, "jti")?,
+        api_key: claims.get("api_key").map(|_| name(claims, "api_key")).transpose()?,
+        kid: String::new(),
         issued_at_s: number(claims, "iat")?,
         not_before_s: number(claims, "nbf")?,
         expires_at_s: number(claims, "exp")?,

@@ -2,7 +2,9 @@
 
 use super::*;
 use cratekube_common::domain::environment::Role;
-use cratekube_common::runtime::clock::ManualClock;
+use cratekube_common::domain::id::RevocationId;
+use cratekube_common::domain::revocation::{Revocation, RevocationKind};
+use cratekube_common::runtime::clock::{ManualClock, TimeSource};
 
 const NOW_S: u64 = 1_795_000_000;
 
@@ -85,7 +87,16 @@ fn hostile_row_16_17_18_no_other_algorithm_and_no_key_from_the_token() {
     }
     assert_eq!(with(&|h| h["crit"] = json!(["exp"])), Err(TokenFault::Critical));
     // Where to find keys is ignored: the key named by `kid` decides, whatever else the header says.
-    assert_eq!(with(&|h| h["jku"] = json!("https://evil.example/jwks")), Ok(()));
+    let strange_key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    for (name, value) in [
+        ("jku", json!("https://evil.example/jwks")),
+        ("x5u", json!("https://evil.example/chain.pem")),
+        ("x5c", json!(["MIIB"])),
+        ("jwk", strange_key),
+    ] {
+        assert_eq!(with(&|h| h[name] = value.clone()), Ok(()), "{name}");
+        assert_eq!(with(&|h| (h[name], h["kid"]) = (value.clone(), json!("unknown"))), Err(TokenFault::KeyUnknown));
+    }
     let strange = SigningKey::generate().unwrap();
     let forged = sign(&strange, &header(&key), &good_claims());
     assert_eq!(tokens.verify(&forged), Err(TokenFault::Signature));
@@ -130,6 +141,7 @@ fn hostile_row_19_20_every_claim_is_required_typed_and_bounded() {
         ("sub", json!(""), TokenFault::Claim("sub")),
         ("sub", json!("a\u{1b}[31m"), TokenFault::Claim("sub")),
         ("jti", json!(7), TokenFault::Claim("jti")),
+        ("api_key", json!(7), TokenFault::Claim("api_key")),
         ("grants", json!([{"role": "root", "environments": "*"}]), TokenFault::Claim("grants")),
         ("grants", json!([{"role": "admin", "environments": "a*b"}]), TokenFault::Claim("grants")),
         ("grants", json!([{"role": "admin", "environments": "*", "x": 1}]), TokenFault::Claim("grants")),
@@ -167,4 +179,111 @@ fn the_cache_does_not_outlive_the_token() {
     assert_eq!(tokens.verified.len(), 0);
     time.jump(-3_600_000);
     assert_eq!(tokens.verify(&token), Err(TokenFault::NotYetValid), "the clock decides, not the cache");
+}
+
+#[test]
+fn hostile_row_20_a_token_of_one_controller_is_nothing_to_another() {
+    let make = |issuer| {
+        Tokens::new(&[SigningKey::generate().unwrap()], issuer, "cratekube", Duration::from_secs(300), clock())
+    };
+    let (a, b) = (make("cratekube:a"), make("cratekube:b"));
+    let token = a.issue("ann", &grants(), Duration::from_secs(60), "1").unwrap();
+    assert!(a.verify(&token).is_ok());
+    assert_eq!(b.verify(&token), Err(TokenFault::KeyUnknown));
+}
+
+fn revoked(kind: RevocationKind, value: &str, ms_after: i64) -> Revocation {
+    let at = Timestamp::from_millis(i64::try_from(NOW_S * 1000).unwrap() + ms_after);
+    Revocation {
+        id: RevocationId(uuid::Uuid::from_u128(1)),
+        kind,
+        value: value.into(),
+        made_until: at,
+        reason: "left".into(),
+        by: "root".into(),
+        at,
+        until: at.after(Duration::from_secs(310)),
+    }
+}
+
+#[test]
+fn hostile_row_24_a_revoked_token_is_refused_although_it_was_verified_a_moment_ago() {
+    let time = clock();
+    let tokens = tokens(&[SigningKey::generate().unwrap()], Arc::clone(&time));
+    let issue = |subject: &str, id: &str| tokens.issue(subject, &[], Duration::from_secs(60), id).unwrap();
+    let (one, two, bobs) = (issue("ann", "t-1"), issue("ann", "t-2"), issue("bob", "t-3"));
+    for token in [&one, &two, &bobs] {
+        tokens.verify(token).unwrap();
+    }
+    let merge = |revocation| tokens.revocations().merge(&[revocation], clock().now());
+    merge(revoked(RevocationKind::Token, "t-1", 0));
+    assert_eq!(tokens.verify(&one), Err(TokenFault::Revoked));
+    assert!(tokens.verify(&two).is_ok());
+    merge(revoked(RevocationKind::Subject, "ann", 200));
+    assert_eq!(tokens.verify(&two), Err(TokenFault::Revoked));
+    time.advance(Duration::from_millis(400));
+    assert!(tokens.verify(&issue("ann", "t-4")).is_ok(), "made after it, in the same second");
+    assert!(tokens.verify(&bobs).is_ok());
+    merge(revoked(RevocationKind::Before, "now", 400));
+    assert_eq!(tokens.verify(&bobs), Err(TokenFault::Revoked));
+    assert!(tokens.verify(&issue("bob", "t-5")).is_ok());
+}
+
+#[tokio::test]
+async fn hostile_row_24_whoever_waits_for_the_end_of_a_token_hears_of_its_revocation() {
+    let tokens = tokens(&[SigningKey::generate().unwrap()], clock());
+    let token = tokens.issue("ann", &[], Duration::from_secs(60), "t-1").unwrap();
+    let claims = tokens.verify(&token).unwrap();
+    let waits = tokens.revoked(&claims);
+    tokio::pin!(waits);
+    let others = revoked(RevocationKind::Token, "t-2", 0);
+    tokens.revocations().merge(&[others], clock().now());
+    assert!(futures::poll!(&mut waits).is_pending());
+    tokens.revocations().merge(&[revoked(RevocationKind::Token, "t-1", 0)], clock().now());
+    waits.await;
+}
+
+#[tokio::test]
+async fn hostile_row_24_a_stolen_signing_key_takes_open_streams_with_it() {
+    let old = SigningKey::generate().unwrap();
+    let tokens = tokens(std::slice::from_ref(&old), clock());
+    let claims = tokens.verify(&tokens.issue("ann", &[], Duration::from_secs(60), "t-1").unwrap()).unwrap();
+    let waits = tokens.revoked(&claims);
+    tokio::pin!(waits);
+    tokens.use_keys(&[SigningKey::generate().unwrap(), old]);
+    assert!(futures::poll!(&mut waits).is_pending(), "it verifies still");
+    tokens.use_keys(&[SigningKey::generate().unwrap()]);
+    waits.await;
+}
+
+#[test]
+fn an_api_key_is_no_token() {
+    let tokens = tokens(&[SigningKey::generate().unwrap()], clock());
+    let key = format!("ckk1_{}", "a".repeat(51));
+    assert_eq!(tokens.verify(&key), Err(TokenFault::ApiKey));
+}
+
+#[test]
+fn hostile_row_24_a_token_from_a_key_is_dated_when_the_key_was_looked_at() {
+    let time = clock();
+    let tokens = tokens(&[SigningKey::generate().unwrap()], Arc::clone(&time));
+    let asked_at = time.now();
+    let key = ApiKey {
+        id: cratekube_common::domain::id::ApiKeyId(uuid::Uuid::from_u128(7)),
+        handle: "aaaaaaaa".into(),
+        name: "pipeline".into(),
+        subject: "ann".into(),
+        grants: grants(),
+        created_at: Timestamp::from_millis(0),
+        created_by: "root".into(),
+        expires_at: asked_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    // Between the look at the key and the making of the token, ann was revoked and her keys with her.
+    time.advance(Duration::from_secs(2));
+    tokens.revocations().merge(&[revoked(RevocationKind::Subject, "ann", 500)], time.now());
+    let holder = Holder { subject: "ann", grants: &key.grants, api_key: Some(&key) };
+    let token = tokens.issue_to(holder, asked_at, Duration::from_secs(60), "t-1").unwrap();
+    assert_eq!(tokens.verify(&token), Err(TokenFault::Revoked));
 }

@@ -1,10 +1,15 @@
 //! Who is asking: bearer tokens, made and checked.
 //!
-//! Not here: what a subject may do on a route (`rest::caller`), nor where keys are kept (`pki`).
+//! Not here: what a subject may do on a route (`rest::caller`), nor where keys and
+//! revocations are kept (`keys::signing`, `store`).
 
 mod cache;
 pub mod jwt;
 mod key;
+mod revocations;
+mod ring;
 
-pub use jwt::{Claims, IssueFault, TokenFault, Tokens};
+pub use jwt::{Claims, Holder, IssueFault, TokenFault, Tokens};
 pub use key::{KeyFault, SigningKey};
+pub use revocations::Revocations;
+pub use ring::{KeyRing, RingKey, RotateFault};

@@ -76,12 +76,13 @@ pub(super) fn read(from: &Path) -> Result<Secret, Fault> {
 
 /// Asks a person, who does not see what they type.
 fn ask(stdin: &io::Stdin) -> Result<Secret, Fault> {
-    let _nobody_reads = write!(io::stderr(), "API key or token (not shown): ").and_then(|()| io::stderr().flush());
     let failed = |error: rustix::io::Errno| Fault::local("read from the terminal", error.into());
     let before = termios::tcgetattr(stdin).map_err(failed)?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
     termios::tcsetattr(stdin, OptionalActions::Now, &silent).map_err(failed)?;
+    // Asked only now: whoever sees the question may type at once.
+    let _nobody_reads = write!(io::stderr(), "API key or token (not shown): ").and_then(|()| io::stderr().flush());
     let mut line = String::new();
     let read = stdin.read_line(&mut line);
     let _best_effort = termios::tcsetattr(stdin, OptionalActions::Now, &before);

@@ -84,7 +84,7 @@ impl Line {
                 Some(Self::Step { step, steps: steps.max(1), phase: visible(phase).into_owned() })
             }
             _ => Some(Self::Waiting(match waiting {
-                Some(reason) => format!("{}, waiting for {}", visible(state), visible(reason)),
+                Some(reason) => format!("{}: {}", visible(state), visible(reason)),
                 None => visible(state).into_owned(),
             })),
         }
@@ -126,7 +126,7 @@ mod tests {
         let mut screen = Screen::new(&console, "provision of prod/web");
         let step = |step: u64, phase: &str| json!({"state": "running", "phase": phase, "step": step, "steps": 12});
         for progress in [
-            json!({"state": "queued", "waiting_for": "an agent with a free slot"}),
+            json!({"state": "queued", "waiting_for": "An agent with a free slot is to take it."}),
             json!({"state": "running", "phase": null, "step": null}),
             step(1, "Reading the state"),
             step(1, "Reading the state"),

@@ -149,10 +149,10 @@ mod tests {
     fn all_mistakes_are_reported_at_once_with_their_place() {
         let document = json!({
             "data": {"directory": "", "master_key": "abc"},
-            "rest": {"listen": "nowhere", "certificate": "only.pem", "names": []},
+            "rest": {"listen": "nowhere", "certificate": "only.pem", "names": [], "trusted_proxies": ["10.0.0.0/8", "::1", "10/8"]},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
             "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m"},
-            "auth": {"max_token_lifetime": "2d"},
+            "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
             "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "surprise": true,
@@ -163,6 +163,7 @@ mod tests {
         let expected = [
             "/agents/heartbeat_interval",
             "/agents/lease_ttl",
+            "/auth/max_api_key_lifetime",
             "/auth/max_token_lifetime",
             "/data/directory",
             "/data/master_key",
@@ -174,6 +175,7 @@ mod tests {
             "/rest/key",
             "/rest/listen",
             "/rest/names",
+            "/rest/trusted_proxies/2",
             "/surprise",
         ];
         assert_eq!(pointers, expected);

@@ -7,6 +7,7 @@ mod command;
 pub mod envelope;
 pub mod master;
 pub mod rotation;
+pub mod signing;
 mod vault;
 
 pub use envelope::{Envelope, EnvelopeError};

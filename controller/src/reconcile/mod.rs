@@ -3,6 +3,7 @@
 //! Each pass could be run at any time, any number of times; what it did last is logged when it did
 //! something or failed.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::anchor::Anchor;
 use crate::edge::renewal::Renewal;
 use crate::grpc::cuts::Cuts;
+use crate::keys::signing::Watched;
 use crate::service::dispatch::Dispatch;
-use crate::store::{Store, StoreError};
+use crate::service::revocations::Refresh;
+use crate::store::Store;
 
 /// How often forgotten things are thrown away.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
@@ -24,6 +28,10 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 const CUT_EVERY: Duration = Duration::from_secs(1);
 /// How often the files of certificates are read again: tools that renew them do so days ahead.
 const LOOK_AT_CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
+/// How often what other processes revoked or rotated is looked for: it is to take effect within 5 s.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How old the anchor of the audit log may be: what is cut off within this time is not seen.
+const ANCHOR_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs all passes until told to stop.
 pub fn start(
@@ -71,9 +79,46 @@ pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, look: Arc
     });
 }
 
-async fn drive<F>(name: &'static str, every: Duration, stop: CancellationToken, mut pass: impl FnMut() -> F)
+/// What concerns users, and is changed by other processes too.
+#[derive(Debug)]
+pub struct OfUsers {
+    /// Revocations.
+    pub revocations: Refresh,
+    /// Keys that sign tokens.
+    pub keys: Watched,
+    /// The end of the audit log.
+    pub anchor: Arc<Anchor>,
+}
+
+/// Runs the passes that concern users until told to stop.
+pub fn start_of_users(
+    tasks: &TaskTracker,
+    of_users: OfUsers,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    stop: &CancellationToken,
+) {
+    let OfUsers { revocations, keys, anchor } = of_users;
+    let revocations = Arc::new(revocations);
+    tasks.spawn(drive("revocations", LOOK_EVERY, stop.clone(), move || {
+        let revocations = Arc::clone(&revocations);
+        async move { revocations.look().await }
+    }));
+    let keys_clock = Arc::clone(&clock);
+    tasks.spawn(drive("signing-keys", LOOK_EVERY, stop.clone(), move || {
+        let looked = keys.look(keys_clock.now()).map(u64::from);
+        async move { looked }
+    }));
+    tasks.spawn(drive("audit-anchor", ANCHOR_EVERY, stop.clone(), move || {
+        let (anchor, store, now) = (Arc::clone(&anchor), Arc::clone(&store), clock.now());
+        async move { anchor.advance(store.as_ref(), now).await.map(u64::from) }
+    }));
+}
+
+async fn drive<F, E>(name: &'static str, every: Duration, stop: CancellationToken, mut pass: impl FnMut() -> F)
 where
-    F: Future<Output = Result<u64, StoreError>>,
+    F: Future<Output = Result<u64, E>>,
+    E: Display,
 {
     let mut timer = tokio::time::interval(every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -11,20 +11,20 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cratekube_common::domain::environment::{Role, role_in};
 use cratekube_common::domain::name::EnvironmentName;
-use cratekube_common::domain::time::Timestamp;
 use http::{HeaderMap, header, request::Parts};
 
 use super::furnish::RequestId;
-use super::problem::{Kind, Problem};
+use super::origin::Origin;
+use super::problem::{ANONYMOUS, Kind, Problem};
 use super::state::RestState;
-use crate::edge::Peer;
+use crate::auth::Claims;
 use crate::service::Actor;
 
 /// An authenticated caller; an extension of every request to a route that needs a token.
 #[derive(Debug, Clone)]
 pub struct Caller {
     actor: Arc<Actor>,
-    expires_at: Timestamp,
+    claims: Arc<Claims>,
 }
 
 impl Caller {
@@ -34,10 +34,25 @@ impl Caller {
         &self.actor
     }
 
-    /// When the caller's token ends.
+    /// What the caller's token says.
     #[must_use]
-    pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Waits until the caller's token counts no more; says why. What stays open longer than a moment
+    /// waits for this beside its work.
+    pub(super) async fn over(&self, state: &RestState) -> &'static str {
+        let lifetime = self.claims.expires_at().since(state.service.clock.now());
+        tokio::select! {
+            () = tokio::time::sleep(lifetime) => "the token has expired",
+            () = state.tokens.revoked(&self.claims) => "the token was revoked",
+        }
+    }
+
+    /// Whether the caller's token counts no more: for what is sent in parts.
+    pub(super) fn is_over(&self, state: &RestState) -> bool {
+        state.tokens.is_revoked(&self.claims) || self.claims.expires_at() <= state.service.clock.now()
     }
 
     /// Whether the caller has any role in the environment.
@@ -93,7 +108,7 @@ pub(super) async fn authenticate(State(state): State<RestState>, mut request: Re
             next.run(request).await
         }
         Err(reason) => Problem::new(Kind::Unauthorized, "the token is missing or not valid")
-            .refused("anonymous", reason)
+            .refused(ANONYMOUS, reason)
             .into_response(),
     }
 }
@@ -101,15 +116,15 @@ pub(super) async fn authenticate(State(state): State<RestState>, mut request: Re
 fn identify(state: &RestState, request: &Request) -> Result<Caller, String> {
     let token = bearer(request.headers())?;
     let claims = state.tokens.verify(token).map_err(|fault| fault.to_string())?;
-    let origin = request.extensions().get::<Peer>().map(|peer| peer.address.ip().to_string());
+    let origin = request.extensions().get::<Origin>().copied().unwrap_or(Origin(None));
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
     let actor = Actor {
         subject: claims.subject.clone(),
         grants: claims.grants.clone(),
-        origin: origin.unwrap_or_else(|| "unknown".to_owned()),
+        origin: origin.to_string(),
         request_id: request_id.unwrap_or_default(),
     };
-    Ok(Caller { actor: Arc::new(actor), expires_at: claims.expires_at() })
+    Ok(Caller { actor: Arc::new(actor), claims })
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, String> {

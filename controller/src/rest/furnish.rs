@@ -14,7 +14,8 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use tracing::Instrument;
 
-use super::problem::{Kind, Problem};
+use super::origin::Origin;
+use super::problem::{ANONYMOUS, Kind, Problem};
 use super::refusals::Refused;
 use super::state::RestState;
 use super::visible::visible;
@@ -42,7 +43,7 @@ struct Facts {
     method: String,
     route: String,
     path: String,
-    origin: String,
+    origin: Origin,
     version: Version,
 }
 
@@ -56,7 +57,7 @@ impl Facts {
             method: request.method().as_str().chars().take(16).collect(),
             route: route.to_owned(),
             path: visible(&path.chars().take(MAX_QUOTED_PATH).collect::<String>()).into_owned(),
-            origin: peer.map_or_else(|| "unknown".to_owned(), |peer| peer.address.ip().to_string()),
+            origin: Origin::of(peer, request.headers(), &state.users.trusted_proxies),
             version: request.version(),
         }
     }
@@ -67,6 +68,7 @@ pub(super) async fn furnish(State(state): State<RestState>, mut request: Request
     let facts = Facts::of(&state, &request);
     let began = state.service.clock.monotonic();
     request.extensions_mut().insert(RequestId(facts.id.clone()));
+    request.extensions_mut().insert(facts.origin);
     let span = tracing::info_span!("request", request_id = %facts.id, method = %facts.method, route = %facts.route);
     async {
         let response = guarded(&state, &facts, request, next).await;
@@ -142,13 +144,13 @@ fn document(facts: &Facts, response: Response) -> Response {
 
 async fn audit(state: &RestState, facts: &Facts, problem: &Problem) {
     let Some(refusal) = problem.refusal() else { return };
-    let who = if problem.kind() == Kind::Unauthorized { Refused::Anonymous } else { Refused::Known };
+    let who = if refusal.actor == ANONYMOUS { Refused::Anonymous } else { Refused::Known };
     let Some(suppressed) = state.refusals.admit(who) else { return };
     let more =
         if suppressed > 0 { format!(" ({suppressed} more before this were not recorded)") } else { String::new() };
     let entry = AuditEntry {
         actor: refusal.actor.clone(),
-        origin: facts.origin.clone(),
+        origin: facts.origin.to_string(),
         action: format!("{} {}", facts.method, facts.route),
         object: facts.path.clone(),
         outcome: AuditOutcome::Refused,

@@ -6,6 +6,9 @@
 //! (`service`).
 
 pub mod agents;
+mod api_keys;
+mod audit;
+mod auth;
 mod body;
 mod caller;
 pub mod clusters;
@@ -19,6 +22,7 @@ pub mod join_tokens;
 pub mod limits;
 pub mod openapi;
 pub mod operations;
+mod origin;
 mod output;
 pub mod problem;
 mod problems;
@@ -26,6 +30,7 @@ mod quarantine;
 mod query;
 mod reason;
 mod refusals;
+mod revocations;
 mod router;
 mod state;
 mod views;
@@ -35,7 +40,7 @@ pub use cratekube_common::visible;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;
-pub use state::{Check, RestParts, RestState};
+pub use state::{Check, RestParts, RestState, UserSettings};
 
 use http::HeaderValue;
 

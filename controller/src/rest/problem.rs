@@ -17,6 +17,9 @@ use crate::store::StoreError;
 /// Media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Whom the audit names when there is no valid token.
+pub(super) const ANONYMOUS: &str = "anonymous";
+
 /// Seconds that a client should wait before it repeats a request that may succeed later.
 const RETRY_AFTER_S: u16 = 2;
 
@@ -60,6 +63,7 @@ kinds! {
     InvalidParameter = "invalid-parameter",     BAD_REQUEST,            false, "A parameter or header is invalid", "Correct what `errors` lists.";
     InvalidCursor    = "invalid-cursor",        BAD_REQUEST,            false, "The cursor is invalid", "Use the `next` of the page before, with the same filters, or begin without a cursor.";
     Unauthorized     = "unauthorized",          UNAUTHORIZED,           false, "A valid token is required", "Send `Authorization: Bearer <token>` with a token that has not expired.";
+    BadApiKey        = "invalid-api-key",       UNAUTHORIZED,           false, "The API key is not valid", "Send a whole API key that has not expired; ask an administrator for a new one.";
     Forbidden        = "forbidden",             FORBIDDEN,              false, "Your role does not allow this", "Ask an administrator for the role that `detail` names.";
     NotFound         = "not-found",             NOT_FOUND,              false, "There is no such thing, or you may not see it", "Check the address and your grants.";
     MethodNotAllowed = "method-not-allowed",    METHOD_NOT_ALLOWED,     false, "The method is not allowed here", "Use one of the methods that the header `Allow` lists.";
@@ -67,6 +71,7 @@ kinds! {
     Busy             = "cluster-busy",          CONFLICT,               true,  "Another operation is at work on the cluster", "Wait until the operation in `operation` has ended.";
     NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
     TokenUsed        = "join-token-used",       CONFLICT,               false, "The join token was used", "Revoke the agent that it made, if it should not be there.";
+    Protected        = "deletion-protected",    CONFLICT,               false, "The cluster is protected against removal", "Take the protection away first: PATCH the cluster with `{\"deletion_protection\": false, \"reason\": …}`.";
     Over             = "operation-over",        CONFLICT,               false, "The operation has ended", "Look at its outcome; `retry` asks for the same again where it did not succeed.";
     NotOver          = "operation-not-over",    CONFLICT,               true,  "The operation has not ended", "Wait until it has ended, or cancel it.";
     NotLocked        = "not-locked",            CONFLICT,               false, "No run holds the cluster", "There is nothing to unlock.";
@@ -80,6 +85,7 @@ kinds! {
     Validation       = "validation",            UNPROCESSABLE_ENTITY,   false, "The request is understood but not acceptable", "Correct what `errors` lists; it is complete.";
     KeyReused        = "idempotency-key-reused", UNPROCESSABLE_ENTITY,  false, "The idempotency key was used for another request", "Use a new key for a new request.";
     TooManyStreams   = "too-many-streams",      TOO_MANY_REQUESTS,      true,  "You have too many streams open", "Close one of them first.";
+    TooManyAttempts  = "too-many-attempts",     TOO_MANY_REQUESTS,      true,  "Too many attempts", "Repeat the request after the time in `Retry-After`; a token can be used until it ends.";
     Internal         = "internal",              INTERNAL_SERVER_ERROR,  false, "Something went wrong on our side", "Report the `request_id` to the service's operator.";
     Overloaded       = "overloaded",            SERVICE_UNAVAILABLE,    true,  "The controller has too much to do", "Repeat the request after the time in `Retry-After`.";
     Timeout          = "timeout",               SERVICE_UNAVAILABLE,    true,  "The request took too long", "Repeat the request; use an `Idempotency-Key` for one that changes something.";
@@ -243,9 +249,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.extend(self.about.headers.iter().cloned());
         if matches!(self.kind.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from(RETRY_AFTER_S));
         }
-        if self.kind == Kind::Unauthorized {
+        if self.kind.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"cratekube\""));
         }
     }
@@ -292,6 +298,7 @@ impl From<ServiceError> for Problem {
                 Self::new(Kind::Changed, error.to_string()).with_header(header::ETAG, super::etag(revision))
             }
             ServiceError::TokenUsed => Self::new(Kind::TokenUsed, "there is nothing left to take back"),
+            ServiceError::Protected => Self::new(Kind::Protected, error.to_string()),
             ServiceError::NotAllowed(reason) => Self::new(Kind::NotAllowed, reason),
             ServiceError::Over(_) => Self::new(Kind::Over, error.to_string()),
             ServiceError::NotOver(_) => Self::new(Kind::NotOver, error.to_string()),

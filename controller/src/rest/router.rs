@@ -9,7 +9,8 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, clusters, environments, generations, health, join_tokens, openapi, operations, output, problems, quarantine,
+    agents, api_keys, audit, auth, clusters, environments, generations, health, join_tokens, openapi, operations,
+    output, problems, quarantine, revocations,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -20,6 +21,7 @@ pub(super) fn open() -> Vec<Route> {
         ("/healthz", get(health::healthz)),
         ("/readyz", get(health::readyz)),
         ("/problems/{kind}", get(problems::show)),
+        ("/v1/auth/token", post(auth::token::exchange)),
     ]
 }
 
@@ -27,9 +29,14 @@ pub(super) fn open() -> Vec<Route> {
 pub(super) fn guarded() -> Vec<Route> {
     vec![
         ("/openapi.json", get(openapi::show)),
+        ("/v1/auth/whoami", get(auth::whoami::whoami)),
+        ("/v1/auth/logout", post(auth::logout::logout)),
         ("/v1/environments", get(environments::list)),
         ("/v1/environments/{env}/clusters", get(clusters::list::list).post(clusters::create::create)),
-        ("/v1/environments/{env}/clusters/{name}", get(clusters::show::show).delete(clusters::remove::remove)),
+        (
+            "/v1/environments/{env}/clusters/{name}",
+            get(clusters::show::show).delete(clusters::remove::remove).patch(clusters::protect::protect),
+        ),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
         ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
@@ -45,6 +52,10 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/admin/agents/{id}/unban", post(agents::bar::unban)),
         ("/v1/admin/join-tokens", get(join_tokens::list::list).post(join_tokens::create::create)),
         ("/v1/admin/join-tokens/{id}", delete(join_tokens::withdraw::withdraw)),
+        ("/v1/admin/api-keys", get(api_keys::list::list).post(api_keys::create::create)),
+        ("/v1/admin/api-keys/{id}", delete(api_keys::revoke::revoke)),
+        ("/v1/admin/revocations", get(revocations::list::list).post(revocations::create::create)),
+        ("/v1/admin/audit", get(audit::list)),
         ("/v1/admin/agents/{id}/cordon", post(agents::change::cordon)),
         ("/v1/admin/agents/{id}/drain", post(agents::change::drain)),
         ("/v1/admin/agents/{id}/forget", post(agents::forget::forget)),

@@ -2,18 +2,49 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Readiness;
 use super::limits::{Gate, Limits};
 use super::refusals::RefusalLog;
 use crate::auth::Tokens;
+use crate::config::Config;
+use crate::edge::bucket::{Buckets, Rate};
 use crate::service::Service;
 
 /// One thing that must be well for the controller to be ready; answers in a sentence why it is not.
 pub type Check = (&'static str, Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+/// Attempts to exchange an API key, from one address: a person who mistypes is not stopped, a program
+/// that guesses is.
+const LOGINS_EACH: Rate = Rate { every: Duration::from_secs(1), burst: 10 };
+/// The same from all addresses: each costs a look into the store.
+const LOGINS_ALL: Rate = Rate { every: Duration::from_millis(20), burst: 100 };
+
+/// What is set for users and their keys.
+#[derive(Debug, Clone)]
+pub struct UserSettings {
+    /// How long an API key lives when nothing else is asked for.
+    pub default_api_key_lifetime: Duration,
+    /// How long it lives at most.
+    pub max_api_key_lifetime: Duration,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl From<&Config> for UserSettings {
+    fn from(config: &Config) -> Self {
+        Self {
+            default_api_key_lifetime: config.auth.default_api_key_lifetime(),
+            max_api_key_lifetime: config.auth.max_api_key_lifetime,
+            trusted_proxies: config.rest.trusted_proxies.clone(),
+        }
+    }
+}
 
 /// What a [`RestState`] is made of.
 pub struct RestParts {
@@ -28,6 +59,8 @@ pub struct RestParts {
     pub ca_sha256: String,
     /// Bounds.
     pub limits: Limits,
+    /// Users and their keys.
+    pub users: UserSettings,
     /// Ends streams and waits when the controller is asked to stop.
     pub shutdown: CancellationToken,
     /// What `/readyz` looks at besides the store.
@@ -45,6 +78,8 @@ pub struct Inner {
     pub(super) mac_key: hmac::Key,
     pub(super) ca_sha256: String,
     pub(super) limits: Limits,
+    pub(super) users: UserSettings,
+    pub(super) logins: Buckets,
     pub(super) gate: Gate,
     pub(super) shutdown: CancellationToken,
     pub(super) readiness: Readiness,
@@ -59,6 +94,8 @@ impl RestState {
             readiness: Readiness::new(parts.checks, parts.service.clock.clone()),
             refusals: RefusalLog::new(parts.service.clock.clone()),
             gate: Gate::new(&parts.limits),
+            logins: Buckets::new(LOGINS_EACH, LOGINS_ALL, parts.service.clock.clone()),
+            users: parts.users,
             service: parts.service,
             tokens: parts.tokens,
             mac_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.mac_key),

@@ -12,7 +12,7 @@ use super::versions::{VersionVerdict, judge};
 use super::{Actor, Service, ServiceError};
 use crate::store::{
     AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, ForceUnlock, Forced, IDEMPOTENCY_TTL, Idempotency,
-    Page, PageRequest,
+    Page, PageRequest, ProtectCluster, Protected,
 };
 
 /// A key under which a repeated request finds the first one's answer.
@@ -31,6 +31,8 @@ pub struct WantedCluster {
     pub environment: EnvironmentName,
     /// Its name.
     pub name: ClusterName,
+    /// Whether it is protected against removal from the start.
+    pub deletion_protection: bool,
     /// Desired state, with its secrets.
     pub spec: ClusterSpec,
     /// What validation warned of.
@@ -46,6 +48,21 @@ pub struct UnwantedCluster {
     pub name: ClusterName,
     /// Why.
     pub reason: String,
+    /// Only if it is still at this revision.
+    pub if_revision: Option<u64>,
+}
+
+/// A cluster that is to be protected against removal, or not any more.
+#[derive(Debug, Clone)]
+pub struct Protection {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// On or off.
+    pub on: bool,
+    /// Why; there is one when it is taken away.
+    pub reason: Option<String>,
     /// Only if it is still at this revision.
     pub if_revision: Option<u64>,
 }
@@ -94,6 +111,7 @@ impl Service {
             sealed_secrets: seal_secrets(self.vault.as_ref(), cluster, &secrets),
             environment: wanted.environment,
             name: wanted.name,
+            deletion_protection: wanted.deletion_protection,
             spec: wanted.spec,
             requested_by: actor.subject.clone(),
             warnings: wanted.warnings,
@@ -132,6 +150,28 @@ impl Service {
             now: self.clock.now(),
         };
         self.receipt(self.store.accept_operation(request).await?)
+    }
+
+    /// Protects a cluster against removal, or ends that.
+    ///
+    /// # Errors
+    /// When there is no such cluster, or it is at another revision.
+    pub async fn protect(&self, actor: &Actor, wish: Protection) -> Result<Cluster, ServiceError> {
+        let action = if wish.on { "cluster.protect" } else { "cluster.unprotect" };
+        let object = format!("{}/{}", wish.environment, wish.name);
+        let request = ProtectCluster {
+            environment: wish.environment,
+            name: wish.name,
+            protection: wish.on,
+            if_revision: wish.if_revision,
+            audit: actor.audit(action, object, wish.reason.unwrap_or_default()),
+            now: self.clock.now(),
+        };
+        match self.store.protect_cluster(request).await? {
+            Protected::Done(cluster) => Ok(*cluster),
+            Protected::NotFound => Err(ServiceError::NotFound),
+            Protected::Changed(revision) => Err(ServiceError::Changed(revision)),
+        }
     }
 
     /// Records that a cluster's state is to be brought back.
@@ -240,6 +280,7 @@ impl Service {
             Acceptance::NotFound => Err(ServiceError::NotFound),
             Acceptance::Busy(operation) => Err(ServiceError::Busy(operation)),
             Acceptance::Changed(revision) => Err(ServiceError::Changed(revision)),
+            Acceptance::Protected => Err(ServiceError::Protected),
             Acceptance::NotAllowed(reason) => Err(ServiceError::NotAllowed(reason)),
         }
     }

@@ -5,6 +5,7 @@
 //! SQL, and the wire.
 
 pub mod agents;
+pub mod audit;
 pub mod clusters;
 pub mod conversation;
 mod credit;
@@ -17,7 +18,9 @@ pub mod operations;
 pub mod output;
 pub mod presence;
 pub mod retries;
+pub mod revocations;
 pub mod spec_secrets;
+pub mod users;
 pub mod versions;
 pub mod watch;
 
@@ -113,6 +116,9 @@ pub enum ServiceError {
     /// The join token was used; there is nothing left to take back.
     #[error("the join token was used: revoke the agent that it made")]
     TokenUsed,
+    /// The cluster is protected against removal.
+    #[error("the cluster is protected against removal")]
+    Protected,
     /// The cluster's phase does not allow it.
     #[error("{0}")]
     NotAllowed(String),

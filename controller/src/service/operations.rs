@@ -6,6 +6,7 @@ use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::operation::{Operation, OperationState};
 
 use super::clusters::{IdempotencyKey, Receipt};
+use super::watch::Watch;
 use super::{Actor, Service, ServiceError};
 use crate::store::{
     AcceptOperation, AttemptRecord, CancelOperation, Cancellation, Evidence, OperationFilter, Page, PageRequest,
@@ -119,9 +120,9 @@ impl Service {
         if operation.state.is_terminal() || at_most.is_zero() {
             return Ok(operation);
         }
-        let ended = self.watch_until(id, deadline).await;
-        self.watch.release(id);
-        ended
+        // Dropped after the wait, also when nobody waits for that any more.
+        let _release = Release(&self.watch, id);
+        self.watch_until(id, deadline).await
     }
 
     async fn watch_until(&self, id: OperationId, deadline: tokio::time::Instant) -> Result<Operation, ServiceError> {
@@ -138,5 +139,14 @@ impl Service {
                 Err(_) => return self.operation(id).await,
             }
         }
+    }
+}
+
+/// Forgets a watched operation when whoever watched it is gone.
+struct Release<'a>(&'a Watch, OperationId);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release(self.1);
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-
 use cratekube_common::domain::agent::{Agent, AgentEvent, AgentState, VolumeStatus};
+use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::{AttemptState, Fence};
-use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::spec::ClusterSpec;
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::failure::Failure;
@@ -76,6 +76,8 @@ pub struct AcceptProvision {
     pub environment: EnvironmentName,
     /// Its name.
     pub name: ClusterName,
+    /// Whether it is protected against removal from the start.
+    pub deletion_protection: bool,
     /// Desired state, secrets masked.
     pub spec: ClusterSpec,
     /// The secrets of the spec, encrypted by the caller; none when it has none.
@@ -251,8 +253,38 @@ pub enum Acceptance {
     Busy(OperationId),
     /// The cluster changed since; this is its revision.
     Changed(u64),
+    /// The cluster is protected against removal.
+    Protected,
     /// The cluster's phase does not allow it, in words.
     NotAllowed(String),
+}
+
+/// Protection of a cluster against removal, put on or taken away.
+#[derive(Debug, Clone)]
+pub struct ProtectCluster {
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Which cluster.
+    pub name: ClusterName,
+    /// On or off.
+    pub protection: bool,
+    /// Only if the cluster is still at this revision.
+    pub if_revision: Option<u64>,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of a wish for protection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Protected {
+    /// It is as asked for now; the cluster.
+    Done(Box<Cluster>),
+    /// There is no such cluster.
+    NotFound,
+    /// The cluster changed since; this is its revision.
+    Changed(u64),
 }
 
 /// Which clusters.
@@ -685,8 +717,52 @@ pub enum Settled {
     Stale,
 }
 
+/// An API key to keep.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    /// What is known of it.
+    pub key: ApiKey,
+    /// SHA-256 of the whole key.
+    pub sha256: [u8; 32],
+}
+
+/// An API key that someone shows.
+#[derive(Debug, Clone)]
+pub struct UseApiKey {
+    /// The part that names it.
+    pub handle: String,
+    /// SHA-256 of the whole key.
+    pub sha256: [u8; 32],
+    /// The audit entry of its use; actor and object are set by the store.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of an API key that was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKeyUsed {
+    /// It counts; its use was noted.
+    Accepted(Box<ApiKey>),
+    /// It does not. The other side is told no reason; the audit is.
+    Refused(ApiKeyRefusal),
+}
+
+/// Why an API key does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKeyRefusal {
+    /// No such key.
+    Unknown,
+    /// The handle is known, the rest is not that key's.
+    Wrong,
+    /// Ended.
+    Expired,
+    /// Revoked.
+    Revoked,
+}
+
 /// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRecord {
     /// Its number, from 1.
     pub number: u64,
@@ -694,6 +770,34 @@ pub struct AuditRecord {
     pub at: Timestamp,
     /// What.
     pub entry: AuditEntry,
+    /// SHA-256 over it and the hash of the entry before it.
+    pub hash: Vec<u8>,
+}
+
+/// Where the chain of the audit log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditLink {
+    /// Number of an entry.
+    pub number: u64,
+    /// Its hash.
+    pub hash: Vec<u8>,
+}
+
+/// Which entries of the audit log; what is not given is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// By this actor.
+    pub actor: Option<String>,
+    /// This action.
+    pub action: Option<String>,
+    /// On this object.
+    pub object: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<AuditOutcome>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
 }
 
 /// How long an idempotency key is remembered: longer than any client retries.

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use cratekube_common::domain::agent::{Agent, AgentFacts};
+use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
@@ -35,6 +36,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, O
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{HeldRun, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
@@ -52,6 +54,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Records an operation on an existing cluster (a removal; later kinds come the same way).
     async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError>;
+
+    /// Protects a cluster against removal, or ends that.
+    async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError>;
 
     /// Ends an operation: at once when nothing of it runs, or by asking its agent to end the run.
     async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError>;
@@ -233,6 +238,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What was refused and is kept as evidence, newest first.
     async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError>;
 
+    // --- keys and tokens of users -------------------------------------------------------------
+
+    /// Keeps an API key (its hash).
+    async fn keep_api_key(&self, key: NewApiKey, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// API keys, newest first; those that ended are listed for some time.
+    async fn api_keys(&self, page: PageRequest) -> Result<Page<ApiKey>, StoreError>;
+
+    /// Checks an API key that someone shows, in constant time, and notes its use.
+    async fn use_api_key(&self, request: UseApiKey) -> Result<ApiKeyUsed, StoreError>;
+
+    /// Revokes tokens, and the API keys that the revocation names. False when it names one key that is
+    /// not there or was revoked before.
+    async fn revoke(&self, revocation: Revocation, audit: AuditEntry) -> Result<bool, StoreError>;
+
+    /// Revocations, newest first.
+    async fn revocations(&self, page: PageRequest) -> Result<Page<Revocation>, StoreError>;
+
+    /// Revocations that were recorded after those of an answer before, and where this answer ends;
+    /// from 0 on all of them.
+    async fn revocations_after(&self, number: u64) -> Result<(Vec<Revocation>, u64), StoreError>;
+
     // --- what happened ------------------------------------------------------------------------
 
     /// What happened after an event, oldest first, at most `limit` of what the filter lets through. Each
@@ -252,10 +279,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError>;
 
     /// The audit log, newest first.
-    async fn audit_entries(&self, page: PageRequest) -> Result<Page<AuditRecord>, StoreError>;
+    async fn audit_entries(&self, page: PageRequest) -> Result<Page<AuditRecord>, StoreError> {
+        self.audit_matching(AuditFilter::default(), page).await
+    }
 
-    /// Forgets what ended before `now`: idempotency keys, join tokens (a used one later, so that its reuse
-    /// is noticed), certificates that cannot be renewed any more. Returns how many.
+    /// Entries of the audit log that match, newest first.
+    async fn audit_matching(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditRecord>, StoreError>;
+
+    /// The link of the audit log's chain with this number, when there is one; the newest without a number.
+    async fn audit_link(&self, number: Option<u64>) -> Result<Option<AuditLink>, StoreError>;
+
+    /// Forgets what ended before `now`: idempotency keys, revocations, join tokens (a used one later, so
+    /// that its reuse is noticed), API keys (some time after their end), certificates that cannot be
+    /// renewed any more. Returns how many.
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Whether the store answers and can write.

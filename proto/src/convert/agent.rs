@@ -1,14 +1,15 @@
 //! What an agent says of itself.
 
-use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
+use cratekube_common::domain::agent::{AgentFacts, ScrubStatus, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::run::{HeldRun, RkeBinary, RunVerdict};
 
-use super::{Malformed, bounded, parse, present, sha256};
+use super::{Malformed, bounded, parse, present, sha256, time};
 use crate::v1;
 
 /// More volumes than a host can have.
 const MAX_VOLUMES: usize = 128;
+const MAX_FAULTS: usize = 100;
 /// More versions than any `rke` offers.
 const MAX_VERSIONS: usize = 1_000;
 
@@ -76,6 +77,7 @@ impl TryFrom<v1::Volume> for VolumeStatus {
             free_bytes: wire.free_bytes,
             total_bytes: wire.total_bytes,
             fault: if wire.fault.is_empty() { None } else { Some(bounded("volume.fault", wire.fault)?) },
+            scrub: wire.scrub.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -88,7 +90,25 @@ impl From<VolumeStatus> for v1::Volume {
             free_bytes: volume.free_bytes,
             total_bytes: volume.total_bytes,
             fault: volume.fault.unwrap_or_default(),
+            scrub: volume.scrub.map(Into::into),
         }
+    }
+}
+
+impl TryFrom<v1::Scrub> for ScrubStatus {
+    type Error = Malformed;
+    fn try_from(wire: v1::Scrub) -> Result<Self, Malformed> {
+        if wire.faults.len() > MAX_FAULTS {
+            return Err(Malformed { field: "volume.scrub.faults", fault: format!("more than {MAX_FAULTS}") });
+        }
+        let faults = wire.faults.into_iter().map(|fault| bounded("volume.scrub.faults", fault));
+        Ok(Self { ended_at: time(wire.ended_ms), checked: wire.checked, faults: faults.collect::<Result<_, _>>()? })
+    }
+}
+
+impl From<ScrubStatus> for v1::Scrub {
+    fn from(scrub: ScrubStatus) -> Self {
+        Self { ended_ms: scrub.ended_at.as_millis(), checked: scrub.checked, faults: scrub.faults }
     }
 }
 

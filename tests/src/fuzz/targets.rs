@@ -102,7 +102,7 @@ fn join_token() -> Target {
 fn agent_message() -> Target {
     let encode = |message| v1::AgentMessage { message: Some(message) }.encode_to_vec();
     let id = Uuid::from_u128(7).to_string();
-    let volume = v1::Volume { id: id.clone(), path: "/v".into(), free_bytes: 1, total_bytes: 2, fault: String::new() };
+    let volume = v1::Volume { id: id.clone(), path: "/v".into(), free_bytes: 1, total_bytes: 2, ..Default::default() };
     let rke = v1::RkeBinary { version: "v1.8.4".into(), sha256: "ab".repeat(32), rehearsal: true };
     let facts = v1::AgentFacts {
         version: "0.1.0".into(),

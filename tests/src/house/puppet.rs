@@ -104,6 +104,7 @@ impl Hello<'_> {
             free_bytes: 1 << 30,
             total_bytes: 1 << 30,
             fault: String::new(),
+            scrub: None,
         };
         let held = |a: &v1::Assignment| v1::HeldRun {
             attempt: a.attempt.clone(),

@@ -2,7 +2,7 @@
 //! a terminal.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -145,6 +145,7 @@ impl Shell {
 #[derive(Debug)]
 pub struct Terminal {
     child: Child,
+    keyboard: File,
     pieces: mpsc::UnboundedReceiver<Vec<u8>>,
     seen: Vec<u8>,
 }
@@ -161,9 +162,10 @@ impl Terminal {
         let child = command.spawn()?;
         // What the command holds of the terminal must be all there is, so that its end is seen.
         drop(command);
+        let keyboard = File::from(master.try_clone()?);
         let (sender, pieces) = mpsc::unbounded_channel();
         tokio::task::spawn_blocking(move || read(master, &sender));
-        Ok(Self { child, pieces, seen: Vec::new() })
+        Ok(Self { child, keyboard, pieces, seen: Vec::new() })
     }
 
     /// Waits until this is to be seen.
@@ -181,6 +183,14 @@ impl Terminal {
             Ok(Some(())) => Ok(()),
             _ => bail!("the terminal never shows {text:?}, but: {:?}", self.seen()),
         }
+    }
+
+    /// Types a line.
+    ///
+    /// # Errors
+    /// When nobody reads it.
+    pub fn types(&mut self, line: &str) -> anyhow::Result<()> {
+        Ok(self.keyboard.write_all(format!("{line}\n").as_bytes())?)
     }
 
     /// Sends a signal, as the terminal does for Ctrl-C.

@@ -106,6 +106,8 @@ pub struct Cluster {
     pub generation: Option<u64>,
     /// Fingerprint of its CA.
     pub ca_sha256: Option<String>,
+    /// Whether a removal is refused until this is taken away.
+    pub deletion_protection: bool,
     /// Why it failed, when it did.
     pub failure: Option<Failure>,
     /// Things to know about it: a rehearsal, a host that was skipped.

@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session, command: AgentCommand) -> Result<Exit
     match command {
         AgentCommand::List(wish) => {
             let items = session.api.list(AGENTS, &[], wish.most.items()).await?;
-            session.printer.list(&AGENT, items)?;
+            session.printer.list(&AGENT, &items)?;
         }
         AgentCommand::Get(one) => {
             let agent = session.api.get(&format!("{AGENTS}/{}", id(session, &one).await?)).await?;
@@ -27,7 +27,7 @@ pub(super) async fn run(session: &Session, command: AgentCommand) -> Result<Exit
         AgentCommand::Cordon(wish) => change(session, wish, "cordon", "is given nothing new").await?,
         AgentCommand::Uncordon(wish) => change(session, wish, "uncordon", "is given work again").await?,
         AgentCommand::Drain(wish) => {
-            change(session, wish, "drain", "is given nothing new and ends what it runs").await?
+            change(session, wish, "drain", "is given nothing new and ends what it runs").await?;
         }
         AgentCommand::Revoke(wish) => bar(session, wish, "revoke", "is locked out until it enrolls again").await?,
         AgentCommand::Ban(wish) => bar(session, wish, "ban", "is locked out for good").await?,

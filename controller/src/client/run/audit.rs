@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session, command: AuditCommand) -> Result<Exit
     match command {
         AuditCommand::List(wish) => {
             let items = session.api.list(AUDIT, &wish.filter.parameters(), wish.most.items()).await?;
-            session.printer.list(&ENTRY, items).map(|()| Exit::Done)
+            session.printer.list(&ENTRY, &items).map(|()| Exit::Done)
         }
         AuditCommand::Export(filter) => export(session, &filter).await,
     }

@@ -68,7 +68,7 @@ async fn list(session: &Session, wish: List) -> Result<Exit, Fault> {
         );
     }
     items.truncate(wish.most.items().unwrap_or(usize::MAX));
-    session.printer.list(&CLUSTER, items).map(|()| Exit::Done)
+    session.printer.list(&CLUSTER, &items).map(|()| Exit::Done)
 }
 
 async fn delete(session: &Session, wish: Delete) -> Result<Exit, Fault> {
@@ -80,7 +80,7 @@ async fn delete(session: &Session, wish: Delete) -> Result<Exit, Fault> {
 async fn generations(session: &Session, wish: Generations) -> Result<Exit, Fault> {
     let path = format!("{}/generations", path(session, &wish.one)?);
     let items = session.api.list(&path, &[], wish.most.items()).await?;
-    session.printer.list(&GENERATION, items).map(|()| Exit::Done)
+    session.printer.list(&GENERATION, &items).map(|()| Exit::Done)
 }
 
 async fn force_unlock(session: &Session, wish: ForceUnlock) -> Result<Exit, Fault> {

@@ -120,7 +120,7 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Audit(command) => audit::run(session, command).await,
         args::Command::Environment(EnvironmentCommand::List) => {
             let items = session.api.environments().await?;
-            session.printer.list(&show::ENVIRONMENT, items).map(|()| Exit::Done)
+            session.printer.list(&show::ENVIRONMENT, &items).map(|()| Exit::Done)
         }
         // They need no controller, or no stored credential; see `Command::run`.
         args::Command::Login(_) | args::Command::Completion { .. } | args::Command::Version => Ok(Exit::Done),

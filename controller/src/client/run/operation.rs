@@ -42,5 +42,5 @@ async fn list(session: &Session, wish: List) -> Result<Exit, Fault> {
     let filters =
         [("environment", environment.as_deref()), ("cluster", cluster.as_deref()), ("state", wish.state.as_deref())];
     let items = session.api.list("/v1/operations", &filters, wish.most.items()).await?;
-    session.printer.list(&OPERATION, items).map(|()| Exit::Done)
+    session.printer.list(&OPERATION, &items).map(|()| Exit::Done)
 }

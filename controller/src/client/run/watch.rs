@@ -121,7 +121,7 @@ pub(super) fn told(session: &Session, operation: &Value, wish: Wish) -> Result<E
     let name = title(operation);
     match (exit, wish) {
         (Exit::Done, Wish::Success) => {
-            session.printer.said(&format!("The {name} succeeded."), &OPERATION, operation)?
+            session.printer.said(&format!("The {name} succeeded."), &OPERATION, operation)?;
         }
         (Exit::Done, Wish::Cancelled) => {
             session.printer.said(&format!("The {name} is cancelled."), &OPERATION, operation)?;

@@ -60,7 +60,7 @@ impl Printer {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub(super) fn list(&self, kind: &Kind, items: Vec<Value>) -> Result<(), Fault> {
+    pub(super) fn list(&self, kind: &Kind, items: &[Value]) -> Result<(), Fault> {
         match self.format {
             Format::Name => {
                 self.console.print(&items.iter().map(|item| text(item, kind.name) + "\n").collect::<String>())

@@ -31,7 +31,7 @@ pub(in crate::client) fn cluster_of(operation: &Value) -> String {
 /// How far it is, why it waits, or why it failed.
 fn progress(operation: &Value) -> String {
     let state = text(operation, "/state");
-    let waits = || some(operation, "/waiting_for").map(|reason| format!("waiting for {reason}"));
+    let waits = || some(operation, "/waiting_for");
     match state.as_str() {
         "succeeded" => "-".to_owned(),
         "failed" => text(operation, "/failure/class"),
@@ -53,7 +53,7 @@ fn operation(operation: &Value, now: Timestamp) -> Sheet {
         .line("Cluster", Cell::plain(cluster_of(operation)))
         .line("State", Cell::state(text(operation, "/state")))
         .each("Progress", step(operation).filter(|_| operation["state"] != "succeeded"))
-        .given("Waiting for", operation, "/waiting_for")
+        .given("Waiting", operation, "/waiting_for")
         .given("Failure", operation, "/failure/message")
         .given("Class", operation, "/failure/class")
         .given("rke said", operation, "/failure/line")
@@ -101,8 +101,7 @@ pub(in crate::client) fn failure(operation: &Value) -> Vec<String> {
     lines.extend(some(operation, "/failure/line").map(|line| format!("rke said: {line}")));
     lines.extend(some(operation, "/failure/remedy").map(|remedy| format!("what to do: {remedy}")));
     lines.push(format!("whole output: cratekube operation output {id}"));
-    if operation["failure"]["retryable"] != false {
-        lines.push(format!("again: cratekube operation retry {id}"));
-    }
+    let mended = if operation["failure"]["retryable"] == false { "again, once it is mended" } else { "again" };
+    lines.push(format!("{mended}: cratekube operation retry {id}"));
     lines
 }

@@ -63,7 +63,7 @@ async fn generations_operations_agents_environments_and_audit_entries_as_tables(
     let list = json!({"items": [generation(2, false), generation(1, true)]});
     insta::assert_snapshot!("generations_table", shown("cratekube cluster generations web", &list).await);
     let mut waiting = operation("queued");
-    waiting["waiting_for"] = json!("an agent with a free slot");
+    waiting["waiting_for"] = json!("An agent with a free slot is to take it.");
     let list = json!({"items": [operation("running"), waiting, failed(), operation("succeeded")]});
     insta::assert_snapshot!("operations_table", shown("cratekube operation list", &list).await);
     let list = json!({"items": [agent("bastion-1", "active"), agent("bastion-2", "draining"), agent("b3", "revoked")]});

@@ -26,6 +26,8 @@ pub(in crate::rest) struct NewCluster {
     /// Its name within the environment: an RFC 1123 label.
     #[schema(example = "web", min_length = 1, max_length = 63, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     name: String,
+    /// Whether a removal is refused until this is taken away; `false` when absent.
+    deletion_protection: Option<bool>,
     /// What it is to be.
     spec: crate::rest::openapi::Spec,
 }
@@ -46,17 +48,17 @@ pub(in crate::rest) async fn create(
     let (parts, body) = request.into_parts();
     let document = body::json(&parts.headers, body, state.limits.cluster_body_bytes).await?;
     let key = idempotency::key(&state, &parts.headers, &format!("create {environment}"), &document)?;
-    let (name, spec, warnings) = read(&state, &document).await?;
+    let (Shell { name, deletion_protection }, spec, warnings) = read(&state, &document).await?;
     let words = warnings.iter().map(ToString::to_string).collect();
-    let wanted = WantedCluster { environment, name, spec, warnings: words };
+    let wanted = WantedCluster { environment, name, deletion_protection, spec, warnings: words };
     let receipt = state.service.provision(caller.actor(), wanted, key).await?;
     accepted(&state, &receipt, warnings.into_iter().map(Mistake::from).collect()).await
 }
 
 /// Reads the whole document and finds every mistake in it, the version's too.
-async fn read(state: &RestState, document: &Value) -> Result<(ClusterName, ClusterSpec, Vec<Fault>), Problem> {
+async fn read(state: &RestState, document: &Value) -> Result<(Shell, ClusterSpec, Vec<Fault>), Problem> {
     let notes = Notes::default();
-    let name = read_shell(&Field::root(document, &notes));
+    let shell = read_shell(&Field::root(document, &notes));
     let mut errors = notes.into_faults().errors;
     let empty = Value::Null;
     let inner = document.get("spec").filter(|spec| spec.is_object());
@@ -78,18 +80,25 @@ async fn read(state: &RestState, document: &Value) -> Result<(ClusterName, Clust
             VersionVerdict::NotOffered(detail) => errors.push(at(detail)),
         }
     }
-    match (name, spec) {
-        (Some(name), Some(spec)) if errors.is_empty() => Ok((name, spec, warnings)),
+    match (shell, spec) {
+        (Some(shell), Some(spec)) if errors.is_empty() => Ok((shell, spec, warnings)),
         _ => Err(Problem::validation(errors)),
     }
 }
 
-fn read_shell(root: &Field<'_>) -> Option<ClusterName> {
+/// What stands around the spec.
+struct Shell {
+    name: ClusterName,
+    deletion_protection: bool,
+}
+
+fn read_shell(root: &Field<'_>) -> Option<Shell> {
     let mut object = root.object()?;
     let name = object.field("name").required().parse();
+    let deletion_protection = object.field("deletion_protection").boolean().unwrap_or(false);
     let _ = object.field("spec").required().entries();
     object.finish();
-    name
+    Some(Shell { name: name?, deletion_protection })
 }
 
 fn within_spec(fault: Fault) -> Fault {

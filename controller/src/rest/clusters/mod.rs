@@ -3,17 +3,19 @@
 pub(super) mod create;
 pub(super) mod force_unlock;
 pub(super) mod list;
+pub(super) mod protect;
 pub(super) mod recover_state;
 pub(super) mod remove;
 pub(super) mod show;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::{Mistake, Problem};
+use super::query::invalid;
 use super::state::RestState;
 use super::views::{ClusterView, OperationView};
 use crate::service::clusters::Receipt;
@@ -50,4 +52,18 @@ pub(super) async fn accepted(
         response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The revision that a request asks for, if it asks for one.
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let mut given = headers.get_all(header::IF_MATCH).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if value == "*" {
+        return Ok(None);
+    }
+    let revision = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
+    match (revision, given.next()) {
+        (Some(revision), None) => Ok(Some(revision)),
+        _ => Err(invalid("If-Match", "must be one `ETag` of this cluster, as it was sent, or `*`")),
+    }
 }

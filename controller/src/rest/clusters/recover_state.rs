@@ -72,6 +72,7 @@ fn read(document: &Value) -> Result<(String, Option<u64>), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use cratekube_common::domain::run::Recovery;
     use http::{Method, StatusCode};
     use serde_json::json;
 
@@ -82,7 +83,7 @@ mod tests {
     #[tokio::test]
     async fn recovery_is_recorded_with_its_reason_and_the_generation_reaches_the_agent() {
         let world = World::new().await;
-        world.ready("web").await;
+        let built = world.ready("web").await;
         let ask = || world.ask(Method::POST, RECOVER);
         let wrong = ask().json(&json!({"generation": 0, "stray": 1})).send().await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -93,8 +94,9 @@ mod tests {
         assert_eq!((&body["operation"]["kind"], &body["cluster"]["phase"]), (&json!("recover-state"), &json!("ready")));
         let busy = ask().json(&json!({"reason": "again"})).send().await;
         assert_eq!(busy.status, StatusCode::CONFLICT);
-        let work = world.work().await;
-        assert_eq!(work.task.recovery.and_then(|r| r.generation), Some(1));
+        let task = world.house.lease_one(built.bastion).await;
+        world.house.start(built.bastion, &task).await;
+        assert_eq!(task.recovery, Some(Recovery { generation: Some(1), newest_recorded: 1 }));
         assert_eq!(world.get("/v1/environments/prod/clusters/web").await.json()["phase"], "updating");
         let entry = world.audit().await.into_iter().find(|e| e.action == "cluster.recover-state").unwrap();
         assert_eq!(entry.detail, "torn by hand");

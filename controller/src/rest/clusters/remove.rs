@@ -4,13 +4,12 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use http::{HeaderMap, header};
 use serde_json::json;
 
-use super::{Accepted, accepted};
+use super::{Accepted, accepted, if_match};
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
-use crate::rest::query::{self, Params, invalid};
+use crate::rest::query::{self, Params};
 use crate::rest::reason::{self, Reason};
 use crate::rest::state::RestState;
 use crate::rest::{body, idempotency};
@@ -36,25 +35,12 @@ pub(in crate::rest) async fn remove(
     let (parts, body) = request.into_parts();
     let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
     let reason = reason::required(&params, document.as_ref())?;
-    let if_revision = read_if_match(&parts.headers)?;
+    let if_revision = if_match(&parts.headers)?;
     let action = format!("remove {environment}/{name}");
     let key = idempotency::key(&state, &parts.headers, &action, &json!([reason, if_revision]))?;
     let unwanted = UnwantedCluster { environment, name, reason, if_revision };
     let receipt = state.service.remove(caller.actor(), unwanted, key).await?;
     accepted(&state, &receipt, Vec::new()).await
-}
-
-fn read_if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let mut given = headers.get_all(header::IF_MATCH).iter();
-    let Some(value) = given.next() else { return Ok(None) };
-    if value == "*" {
-        return Ok(None);
-    }
-    let revision = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-    match (revision, given.next()) {
-        (Some(revision), None) => Ok(Some(revision)),
-        _ => Err(invalid("If-Match", "must be one `ETag` of this cluster, as it was sent, or `*`")),
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, clusters, environments, generations, health, join_tokens, operations, output, problems, quarantine,
+    agents, api_keys, audit, auth, clusters, environments, generations, health, join_tokens, operations, output,
+    problems, quarantine, revocations,
 };
 
 pub(super) use spec::Spec;
@@ -55,11 +56,15 @@ pub(super) struct IdempotencyHeader {
         health::readyz,
         problems::show,
         show,
+        auth::token::exchange,
+        auth::whoami::whoami,
+        auth::logout::logout,
         environments::list,
         clusters::list::list,
         clusters::create::create,
         clusters::show::show,
         clusters::remove::remove,
+        clusters::protect::protect,
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
@@ -76,6 +81,12 @@ pub(super) struct IdempotencyHeader {
         join_tokens::list::list,
         join_tokens::create::create,
         join_tokens::withdraw::withdraw,
+        api_keys::list::list,
+        api_keys::create::create,
+        api_keys::revoke::revoke,
+        revocations::list::list,
+        revocations::create::create,
+        audit::list,
         agents::change::cordon,
         agents::change::uncordon,
         agents::change::drain,

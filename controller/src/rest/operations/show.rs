@@ -10,7 +10,7 @@ use cratekube_common::runtime::settings::parse_duration;
 use super::visible_operation;
 use crate::rest::caller::Caller;
 use crate::rest::limits::MAX_WAIT;
-use crate::rest::problem::Problem;
+use crate::rest::problem::{Kind, Problem};
 use crate::rest::query::{Params, invalid};
 use crate::rest::state::RestState;
 use crate::rest::views::{AttemptView, OperationDetail};
@@ -48,6 +48,7 @@ async fn wait_for(
         biased;
         ended = state.service.wait(operation.id, wait) => Ok(ended?),
         () = state.shutdown.cancelled() => Ok(operation),
+        why = caller.over(state) => Err(Problem::new(Kind::Unauthorized, why)),
     }
 }
 

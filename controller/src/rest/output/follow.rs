@@ -35,11 +35,10 @@ pub(super) async fn follow(
     }
     let (sender, receiver) = mpsc::channel(1);
     let follower = state.service.follow(operation, offset);
-    let lifetime = caller.expires_at().since(state.service.clock.now());
-    let state = state.clone();
+    let (state, caller) = (state.clone(), caller.clone());
     tokio::spawn(async move {
         let _place = place;
-        run(&state, follower, &sender, lifetime).await;
+        run(&state, follower, &sender, &caller).await;
     });
     let mut response = Body::from_stream(ReceiverStream::new(receiver)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -55,10 +54,10 @@ fn resume_at(headers: &HeaderMap) -> Result<u64, Problem> {
 }
 
 /// Sends events until something ends. A reader that goes away or takes nothing ends it too.
-async fn run(state: &RestState, mut follower: Follower, sender: &Sender, lifetime: Duration) {
+async fn run(state: &RestState, mut follower: Follower, sender: &Sender, caller: &Caller) {
     let patience = state.limits.send_timeout;
-    let token_ends = tokio::time::sleep(lifetime);
-    tokio::pin!(token_ends);
+    let over = caller.over(state);
+    tokio::pin!(over);
     if !send(sender, events::opening(), patience).await {
         return;
     }
@@ -66,7 +65,7 @@ async fn run(state: &RestState, mut follower: Follower, sender: &Sender, lifetim
         let next = tokio::select! {
             biased;
             () = sender.closed() => return,
-            () = &mut token_ends => return closing(sender, "the token has expired", patience).await,
+            why = &mut over => return closing(sender, why, patience).await,
             () = state.shutdown.cancelled() => return closing(sender, "the controller is stopping", patience).await,
             quiet = tokio::time::timeout(state.limits.keep_alive, follower.next()) => quiet.unwrap_or(Ok(Followed::Quiet)),
         };

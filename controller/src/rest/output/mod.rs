@@ -74,10 +74,10 @@ async fn whole(
         }
     };
     let (sender, receiver) = mpsc::channel(1);
-    let (state, patience) = (state.clone(), state.limits.send_timeout);
+    let (state, caller) = (state.clone(), caller.clone());
     tokio::spawn(async move {
         let _place = place;
-        copy(&state, operation, first, end, &sender, patience).await;
+        copy(&state, &caller, operation, (first, end), &sender).await;
     });
     let mut response = (status, Body::from_stream(ReceiverStream::new(receiver))).into_response();
     let out = response.headers_mut();
@@ -92,9 +92,12 @@ async fn whole(
 
 type Sender = mpsc::Sender<Result<Bytes, io::Error>>;
 
-async fn copy(state: &RestState, operation: OperationId, first: u64, end: u64, sender: &Sender, patience: Duration) {
+async fn copy(state: &RestState, caller: &Caller, operation: OperationId, (first, end): (u64, u64), sender: &Sender) {
     let mut offset = first;
     while offset < end {
+        if caller.is_over(state) {
+            return cut(sender, "the token counts no more").await;
+        }
         let piece = match state.service.read_output(operation, offset).await {
             Ok(piece) if !piece.data.is_empty() => piece.data,
             Ok(_) => return cut(sender, "output ended before its length").await,
@@ -106,7 +109,7 @@ async fn copy(state: &RestState, operation: OperationId, first: u64, end: u64, s
         let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
         let piece = piece.slice(..piece.len().min(left));
         offset += piece.len() as u64;
-        if !send(sender, piece, patience).await {
+        if !send(sender, piece, state.limits.send_timeout).await {
             return;
         }
     }

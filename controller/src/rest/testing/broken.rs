@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
@@ -13,6 +14,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, O
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
@@ -95,7 +97,15 @@ every_verb! {
     events(_a: u64, _b: EventFilter, _c: usize) -> Events;
     note_disconnect(_a: AgentId) -> ();
     audit(_a: AuditEntry, _b: Timestamp) -> ();
-    audit_entries(_a: PageRequest) -> Page<AuditRecord>;
+    audit_matching(_a: AuditFilter, _b: PageRequest) -> Page<AuditRecord>;
+    audit_link(_a: Option<u64>) -> Option<AuditLink>;
+    protect_cluster(_a: ProtectCluster) -> Protected;
+    keep_api_key(_a: NewApiKey, _b: AuditEntry) -> ();
+    api_keys(_a: PageRequest) -> Page<ApiKey>;
+    use_api_key(_a: UseApiKey) -> ApiKeyUsed;
+    revoke(_a: Revocation, _b: AuditEntry) -> bool;
+    revocations(_a: PageRequest) -> Page<Revocation>;
+    revocations_after(_a: u64) -> (Vec<Revocation>, u64);
     purge_expired(_a: Timestamp) -> u64;
     ready() -> ();
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Limits, RestParts, RestState, router};
+use super::{Limits, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
 use crate::service::Service;
 use crate::service::lines::Lines;
@@ -43,7 +43,9 @@ pub(super) struct World {
     pub(super) presence: Presence,
     pub(super) watch: Watch,
     pub(super) shutdown: CancellationToken,
-    tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<Tokens>,
+    /// What signs its tokens.
+    pub(super) key: SigningKey,
 }
 
 /// A folder that goes away with the last who holds it. The store works on the caller's task, so that
@@ -158,7 +160,8 @@ impl World {
         let house = House::open(Box::new(Folder(Arc::clone(&dir)))).await;
         let clock = house.clock.clone();
         let (presence, watch, shutdown) = (Presence::default(), Watch::default(), CancellationToken::new());
-        let keys = [SigningKey::generate().unwrap()];
+        let key = SigningKey::generate().unwrap();
+        let keys = [key.clone()];
         let tokens = Tokens::new(&keys, "cratekube", "cratekube-rest", Duration::from_secs(300), clock.clone());
         let tokens = Arc::new(tokens);
         let service = Service {
@@ -176,10 +179,15 @@ impl World {
             mac_key: [3; 32],
             ca_sha256: "ab".repeat(32),
             limits,
+            users: UserSettings {
+                default_api_key_lifetime: Duration::from_secs(90 * 86_400),
+                max_api_key_lifetime: Duration::from_secs(365 * 86_400),
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            },
             shutdown: shutdown.clone(),
             checks: Vec::new(),
         });
-        Self { router: router(state), house, dir, presence, watch, shutdown, tokens }
+        Self { router: router(state), house, dir, presence, watch, shutdown, tokens, key }
     }
 
     /// A token of `ann` with one role.
@@ -189,7 +197,8 @@ impl World {
 
     pub(super) fn token_of(&self, subject: &str, role: Role, environments: &str) -> String {
         let grants = [Grant { role, environments: environments.parse().unwrap() }];
-        self.tokens.issue(subject, &grants, Duration::from_secs(300), "1").unwrap()
+        let id = self.house.id::<uuid::Uuid>().to_string();
+        self.tokens.issue(subject, &grants, Duration::from_secs(300), &id).unwrap()
     }
 
     /// A request without a token.

@@ -1,7 +1,7 @@
 //! Every route with who may use it: one line each. A route without a line here fails the tests of
 //! [`super::access`].
 
-use cratekube_common::domain::environment::Role::{self, Admin, Operator, Viewer};
+use cratekube_common::domain::environment::Role::{self, Operator, Viewer};
 
 use Needs::{AdminEverywhere, In, Nothing, Token};
 
@@ -38,12 +38,16 @@ pub(super) const TABLE: &[Row] = &[
     row("GET", "/readyz", Nothing, "", 200),
     row("GET", "/problems/{kind}", Nothing, "", 200),
     row("GET", "/openapi.json", Token, "", 200),
+    row("POST", "/v1/auth/token", Nothing, "{}", 422),
+    row("GET", "/v1/auth/whoami", Token, "", 200),
+    row("POST", "/v1/auth/logout", Token, "", 204),
     row("GET", "/v1/environments", Token, "", 200),
     row("GET", "/v1/environments/{env}/clusters", In(Viewer), "", 200),
     row("POST", "/v1/environments/{env}/clusters", In(Operator), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}", In(Viewer), "", 200),
     row("DELETE", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"reason": "x"}"#, 412),
-    row("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", In(Admin), "{}", 422),
+    row("PATCH", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"deletion_protection": true}"#, 412),
+    row("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", In(Role::Admin), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}/generations", In(Viewer), "", 200),
     row("POST", "/v1/environments/{env}/clusters/{name}/recover-state", In(Operator), "{}", 422),
     row("GET", "/v1/operations", Token, "", 200),
@@ -53,11 +57,17 @@ pub(super) const TABLE: &[Row] = &[
     row("POST", "/v1/operations/{id}/retry", In(Operator), "", 409),
     row("GET", "/v1/admin/agents", AdminEverywhere, "", 200),
     row("GET", "/v1/admin/agents/{id}", AdminEverywhere, "", 404),
-    row("POST", "/v1/admin/agents/{id}/cordon", AdminEverywhere, r#"{"reason": "x"}"#, 404),
-    row("POST", "/v1/admin/agents/{id}/drain", AdminEverywhere, r#"{"reason": "x"}"#, 404),
-    row("POST", "/v1/admin/agents/{id}/forget", AdminEverywhere, r#"{"reason": "x"}"#, 404),
-    row("POST", "/v1/admin/agents/{id}/uncordon", AdminEverywhere, r#"{"reason": "x"}"#, 404),
+    row("POST", "/v1/admin/agents/{id}/cordon", AdminEverywhere, "", 404),
+    row("POST", "/v1/admin/agents/{id}/drain", AdminEverywhere, "", 404),
+    row("POST", "/v1/admin/agents/{id}/forget", AdminEverywhere, "{}", 422),
+    row("POST", "/v1/admin/agents/{id}/uncordon", AdminEverywhere, "", 404),
     row("GET", "/v1/admin/quarantine", AdminEverywhere, "", 200),
+    row("GET", "/v1/admin/api-keys", AdminEverywhere, "", 200),
+    row("POST", "/v1/admin/api-keys", AdminEverywhere, "{}", 422),
+    row("DELETE", "/v1/admin/api-keys/{id}", AdminEverywhere, "", 404),
+    row("GET", "/v1/admin/revocations", AdminEverywhere, "", 200),
+    row("POST", "/v1/admin/revocations", AdminEverywhere, "{}", 422),
+    row("GET", "/v1/admin/audit", AdminEverywhere, "", 200),
     row("POST", "/v1/admin/agents/{id}/revoke", AdminEverywhere, r#"{"reason": "x"}"#, 404),
     row("POST", "/v1/admin/agents/{id}/ban", AdminEverywhere, r#"{"reason": "x"}"#, 404),
     row("POST", "/v1/admin/agents/{id}/unban", AdminEverywhere, r#"{"reason": "x"}"#, 404),

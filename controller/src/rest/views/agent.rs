@@ -1,6 +1,6 @@
 //! Agents as admins read them.
 
-use cratekube_common::domain::agent::{AgentState, VolumeStatus};
+use cratekube_common::domain::agent::{AgentState, ScrubStatus, VolumeStatus};
 use cratekube_common::domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,6 +64,19 @@ pub(super) struct VolumeView {
     total_bytes: u64,
     /// Why it is not served.
     fault: Option<String>,
+    /// What the last scrub found; none before the first.
+    scrub: Option<ScrubView>,
+}
+
+/// What came of reading everything again that is sealed on a volume.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Scrub)]
+pub(super) struct ScrubView {
+    ended_at: String,
+    /// Generations that were read.
+    checked: u64,
+    /// What is not as it was sealed. Service goes on; the state gate takes none of these.
+    faults: Vec<String>,
 }
 
 /// An agent's certificate.
@@ -131,6 +144,17 @@ impl From<&VolumeStatus> for VolumeView {
             free_bytes: volume.free_bytes,
             total_bytes: volume.total_bytes,
             fault: volume.fault.as_deref().map(shown),
+            scrub: volume.scrub.as_ref().map(ScrubView::from),
+        }
+    }
+}
+
+impl From<&ScrubStatus> for ScrubView {
+    fn from(scrub: &ScrubStatus) -> Self {
+        Self {
+            ended_at: scrub.ended_at.to_string(),
+            checked: scrub.checked,
+            faults: scrub.faults.iter().map(|fault| shown(fault)).collect(),
         }
     }
 }
@@ -148,7 +172,9 @@ mod tests {
 
     fn volume(free_bytes: u64) -> VolumeStatus {
         let id = VolumeId(Uuid::from_u128(7));
-        VolumeStatus { id, path: "/v".into(), free_bytes, total_bytes: 100, fault: None }
+        let faults = vec!["/v/1: rot\u{1b}".to_owned()];
+        let scrub = Some(ScrubStatus { ended_at: Timestamp::from_millis(9), checked: 3, faults });
+        VolumeStatus { id, path: "/v".into(), free_bytes, total_bytes: 100, fault: None, scrub }
     }
 
     fn agent() -> Agent {

@@ -39,6 +39,8 @@ pub(in super::super) struct ClusterSummary {
     generation: Option<u64>,
     /// SHA-256 fingerprint of its CA.
     ca_sha256: Option<String>,
+    /// Whether a removal is refused until this is taken away.
+    deletion_protection: bool,
     /// The operation that is at work on it.
     operation: Option<String>,
     /// Why it failed.
@@ -89,6 +91,7 @@ impl From<&Cluster> for ClusterSummary {
             volume: cluster.volume.map(|id| id.to_string()),
             generation: cluster.generation,
             ca_sha256: cluster.ca_sha256.clone(),
+            deletion_protection: cluster.deletion_protection,
             operation: cluster.operation.map(|id| id.to_string()),
             failure: cluster.failure.as_ref().map(FailureView::from),
             conditions: cluster.conditions.iter().map(condition).collect(),

@@ -1,12 +1,16 @@
 //! What clients read: the domain's values as JSON documents, with links, and with everything that
 //! came from outside made harmless to look at.
 
+mod access;
 mod agent;
+mod audit;
 mod cluster;
 mod generation;
 mod operation;
 
+pub(super) use access::{ApiKeyView, GrantView, RevocationView};
 pub(super) use agent::AgentView;
+pub(super) use audit::AuditEntryView;
 pub(super) use cluster::{ClusterSummary, ClusterView};
 pub(super) use generation::GenerationView;
 pub(super) use operation::{AttemptView, OperationDetail, OperationView};

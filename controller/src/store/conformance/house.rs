@@ -88,6 +88,7 @@ impl House {
             tasks: vec![self.id()],
             environment: environment.parse().unwrap(),
             name: name.parse().unwrap(),
+            deletion_protection: false,
             spec: spec(),
             sealed_secrets: Some(vec![7, 0, 7]),
             requested_by: "ann".into(),
@@ -354,7 +355,7 @@ pub fn facts(volume: VolumeId) -> AgentFacts {
 
 /// A volume without a fault.
 pub fn volume_status(id: VolumeId) -> VolumeStatus {
-    VolumeStatus { id, path: "/state".into(), free_bytes: 1, total_bytes: 2, fault: None }
+    VolumeStatus { id, path: "/state".into(), free_bytes: 1, total_bytes: 2, fault: None, scrub: None }
 }
 
 /// The run of an assignment, as its agent holds it.

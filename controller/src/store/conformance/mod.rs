@@ -22,6 +22,7 @@ mod output;
 mod removing;
 mod retrying;
 mod settling;
+mod users;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -89,6 +90,7 @@ pub fn stories() -> Vec<&'static Story> {
         identity::STORIES,
         listing::STORIES,
         keeping::STORIES,
+        users::STORIES,
         histories::STORIES,
     ];
     families.into_iter().flatten().collect()

@@ -6,12 +6,13 @@ use cratekube_common::domain::attempt::AttemptState;
 use cratekube_common::domain::cluster::ClusterPhase;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::operation::{OperationKind, OperationState};
-use cratekube_common::domain::run::RunOutcome;
+use cratekube_common::domain::run::{Recovery, RunOutcome};
+use cratekube_common::domain::task::TaskKind;
 
 use super::family;
 use super::house::{Bastion, House, accepted, failure, held};
 use crate::plan::settle::RetryPolicy;
-use crate::store::{Acceptance, Cancellation, Settled};
+use crate::store::{AcceptOperation, Acceptance, Cancellation, Settled};
 
 family![
     what_failed_in_passing_waits_and_is_tried_again,
@@ -19,6 +20,7 @@ family![
     what_waits_to_be_tried_again_can_be_cancelled,
     hostile_row_54_a_run_that_another_agent_took_over_is_not_run_again_by_itself,
     an_operation_is_repeated_by_name,
+    hostile_row_58_state_comes_back_and_the_cluster_is_provisioned_again,
 ];
 
 const THRICE: RetryPolicy =
@@ -114,4 +116,41 @@ async fn an_operation_is_repeated_by_name(house: &mut House) {
     again.retry_of = Some((work.operation, work.cluster));
     let repeated = accepted(house.store.accept_operation(again).await.unwrap());
     assert_eq!(house.look(repeated.id).await.retry_of, Some(work.operation));
+}
+
+async fn hostile_row_58_state_comes_back_and_the_cluster_is_provisioned_again(house: &mut House) {
+    let bastion = house.bastion("bastion-a", "*").await;
+    house.ready(bastion, "prod", "web").await;
+    let request =
+        AcceptOperation { generation: Some(1), ..house.operation(OperationKind::RecoverState, "prod", "web") };
+    let first = accepted(house.store.accept_operation(request).await.unwrap());
+    let work = house.lease_one(bastion).await;
+    assert_eq!(work.recovery, Some(Recovery { generation: Some(1), newest_recorded: 1 }));
+    house.start(bastion, &work).await;
+    assert_eq!(house.cluster("prod", "web").await.phase, ClusterPhase::Updating);
+    let mut lost = house.report(&work, RunOutcome::Failed(failure(FailureClass::State)));
+    lost.generation = None;
+    house.settle(bastion, lost).await;
+    assert_eq!(house.cluster("prod", "web").await.phase, ClusterPhase::Degraded);
+    let again = AcceptOperation {
+        retry_of: Some((first.id, first.cluster_id)),
+        ..house.operation(OperationKind::RecoverState, "prod", "web")
+    };
+    accepted(house.store.accept_operation(again).await.unwrap());
+    let work = house.lease_one(bastion).await;
+    assert_eq!(work.recovery.unwrap().generation, Some(1), "a repeated recovery takes the same generation");
+    house.start(bastion, &work).await;
+    house.settle(bastion, house.report(&work, RunOutcome::Succeeded)).await;
+    let back = house.cluster("prod", "web").await;
+    assert_eq!((back.phase, back.generation), (ClusterPhase::Degraded, Some(2)), "back, and not yet verified");
+    let provision = house.operation(OperationKind::Provision, "prod", "web");
+    accepted(house.store.accept_operation(provision).await.unwrap());
+    let work = house.lease_one(bastion).await;
+    assert_eq!((work.kind, work.recovery, work.known.as_ref().unwrap().generation), (TaskKind::Provision, None, 2));
+    house.start(bastion, &work).await;
+    house.settle(bastion, house.report(&work, RunOutcome::Succeeded)).await;
+    assert_eq!(house.cluster("prod", "web").await.phase, ClusterPhase::Ready);
+    house.provisioned("prod", "new").await;
+    let never = house.operation(OperationKind::RecoverState, "prod", "new");
+    assert!(!matches!(house.store.accept_operation(never).await.unwrap(), Acceptance::Accepted(_)));
 }

@@ -14,8 +14,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
-use super::{audit, ending, operations};
-use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency};
+use super::{audit, clusters, ending, operations};
+use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency, ProtectCluster, Protected};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
 pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) -> Result<Acceptance, Fault> {
@@ -28,7 +28,8 @@ pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) 
     let now = request.now.as_millis();
     db.prepare_cached(
         "INSERT INTO clusters (id, environment, name, phase, revision, fence, operation, conditions, created_at, \
-             updated_at, sealed_secrets, spec) VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, '[]', ?6, ?6, ?7, ?8)",
+             updated_at, sealed_secrets, spec, deletion_protection) \
+         VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, '[]', ?6, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         key(request.cluster),
@@ -39,6 +40,7 @@ pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) 
         now,
         request.sealed_secrets,
         spec,
+        request.deletion_protection,
     ])?;
     let operation = Operation {
         warnings: request.warnings.clone(),
@@ -70,11 +72,29 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
         return Ok(Acceptance::Changed(cluster.revision));
     }
     match request.kind {
+        OperationKind::Remove if cluster.protected => Ok(Acceptance::Protected),
         OperationKind::Remove => remove(db, request, &cluster),
         OperationKind::Provision => provision_again(db, request, &cluster),
         OperationKind::RecoverState => recover_state(db, request, &cluster),
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
+}
+
+/// Protects a cluster against removal, or ends that.
+pub(super) fn protect(db: &Connection, request: &ProtectCluster) -> Result<Protected, Fault> {
+    let Some(cluster) = live_cluster(db, &request.environment, &request.name)? else {
+        return Ok(Protected::NotFound);
+    };
+    if request.if_revision.is_some_and(|revision| revision != cluster.revision) {
+        return Ok(Protected::Changed(cluster.revision));
+    }
+    if cluster.protected != request.protection {
+        db.prepare_cached("UPDATE clusters SET deletion_protection = ?2, updated_at = ?3 WHERE id = ?1")?
+            .execute(params![key(cluster.id), request.protection, request.now.as_millis()])?;
+        audit::append(db, &request.audit, request.now)?;
+    }
+    let now = clusters::by_name(db, &request.environment, &request.name)?;
+    Ok(now.map_or(Protected::NotFound, |cluster| Protected::Done(Box::new(cluster))))
 }
 
 /// State is brought back for a cluster that had some.
@@ -201,12 +221,13 @@ struct Live {
     revision: u64,
     volume: Option<String>,
     operation: Option<OperationId>,
+    protected: bool,
     generation: Option<u64>,
 }
 
 fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Live>, Fault> {
     let mut select = db.prepare_cached(
-        "SELECT id, phase, revision, volume, operation, generation FROM clusters \
+        "SELECT id, phase, revision, volume, operation, generation, deletion_protection FROM clusters \
          WHERE environment = ?1 AND name = ?2 AND phase <> 'removed'",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -217,6 +238,7 @@ fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterNa
             volume: row.get(3)?,
             operation: rows::word_or_null(row, 4)?,
             generation: rows::count_or_null(row, 5)?,
+            protected: row.get(6)?,
         })
     };
     Ok(select.query_row(params![environment.as_str(), name.as_str()], read).optional()?)

@@ -31,7 +31,7 @@ pub(super) fn list(db: &Connection, filter: &ClusterFilter, request: &PageReques
         "SELECT {CLUSTER}, seq FROM clusters WHERE environment = ?1 AND (name, seq) > (?2, ?3) {live} \
          ORDER BY name, seq LIMIT ?4"
     );
-    let read = |row: &Row<'_>| Ok((rows::cluster(row)?, row.get::<_, i64>(14)?));
+    let read = |row: &Row<'_>| Ok((rows::cluster(row)?, row.get::<_, i64>("seq")?));
     let mut select = db.prepare_cached(&sql)?;
     let found = select.query_map(params![filter.environment.as_str(), name, seq, limit], read)?;
     let page = page::cut(found.collect::<Result<Vec<_>, _>>()?, request.limit, |(c, seq)| format!("{}/{seq}", c.name));

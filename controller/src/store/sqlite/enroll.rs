@@ -177,7 +177,8 @@ fn refuse(db: &Connection, request: &EnrollAgent, why: EnrollRefusal) -> Result<
     Ok(Enrolled::Refused(why))
 }
 
-/// Forgets idempotency keys, join tokens, certificates, cuts and events that are of no more use at `now`.
+/// Forgets what is of no more use at `now`: idempotency keys, join tokens, certificates and cuts, what
+/// users had, and events that nobody resumes from.
 pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
     let keys = db.prepare_cached("DELETE FROM idempotency WHERE expires_at < ?1")?.execute([now.as_millis()])?;
     let used = now.as_millis().saturating_sub(i64::try_from(USED_KEPT.as_millis()).unwrap_or(i64::MAX));
@@ -185,6 +186,7 @@ pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
         .prepare_cached("DELETE FROM join_tokens WHERE expires_at < ?1 AND (used_at IS NULL OR expires_at < ?2)")?
         .execute([now.as_millis(), used])?;
     let identities = certificates::purge(db, now)?;
+    let of_users = super::users::purge(db, now)?;
     let events = events::purge(db, now)?;
-    Ok(u64::try_from(keys + tokens + identities + events).unwrap_or(u64::MAX))
+    Ok(u64::try_from(keys + tokens + identities + of_users + events).unwrap_or(u64::MAX))
 }

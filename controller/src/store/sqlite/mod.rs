@@ -31,6 +31,7 @@ mod retries;
 mod rows;
 mod sealed;
 mod settle;
+mod users;
 mod writer;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
@@ -52,6 +54,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, O
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::{self, Clock};
@@ -59,11 +62,12 @@ use cratekube_common::runtime::files;
 use tokio::sync::watch;
 
 use super::{
-    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, Applied, AttemptRecord, AuditRecord, BarAgent, Barred,
-    CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent,
-    Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten,
-    HeartbeatFacts, JoinTokenRecord, LeaseTasks, LeasedTask, NewJoinToken, OperationFilter, OutputAppended,
-    OutputPiece, Page, PageRequest, RenewAgent, Renewed, Settled, Store, StoreError, UseCertificate, Withdrawn,
+    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, ApiKeyUsed, Applied, AttemptRecord, AuditFilter,
+    AuditLink, AuditRecord, BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord, ChangeAgent,
+    ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events, Evidence,
+    ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, JoinTokenRecord, LeaseTasks, LeasedTask, NewApiKey,
+    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, ProtectCluster, Protected,
+    RenewAgent, Renewed, Settled, Store, StoreError, UseApiKey, UseCertificate, Withdrawn,
 };
 use crate::plan::settle::RetryPolicy;
 use output::Output;
@@ -147,7 +151,15 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Damaged`] with the number of the first entry that is missing or was changed.
     pub async fn verify_audit(&self) -> Result<u64, StoreError> {
-        self.readers.scan(audit::verify).await
+        Ok(self.follow_audit(None).await?.map_or(0, |last| last.number))
+    }
+
+    /// Follows the chain of the audit log, which must reach the anchor and agree with it. Answers its end.
+    ///
+    /// # Errors
+    /// As [`Self::verify_audit`].
+    pub async fn follow_audit(&self, anchor: Option<AuditLink>) -> Result<Option<AuditLink>, StoreError> {
+        self.readers.scan(move |db| audit::verify(db, anchor.as_ref())).await
     }
 
     /// Seals the secrets of every cluster anew, in one transaction; `anew` answers nothing for one that
@@ -183,6 +195,10 @@ impl Store for SqliteStore {
 
     async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError> {
         self.writer.run(move |db| accept::operation(db, &request)).await
+    }
+
+    async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError> {
+        self.writer.run(move |db| accept::protect(db, &request)).await
     }
 
     async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError> {
@@ -428,8 +444,36 @@ impl Store for SqliteStore {
         self.writer.run(move |db| audit::append(db, &entry, now)).await
     }
 
-    async fn audit_entries(&self, page: PageRequest) -> Result<Page<AuditRecord>, StoreError> {
-        self.readers.scan(move |db| audit::entries(db, &page)).await
+    async fn audit_matching(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditRecord>, StoreError> {
+        self.readers.scan(move |db| audit::entries(db, &filter, &page)).await
+    }
+
+    async fn audit_link(&self, number: Option<u64>) -> Result<Option<AuditLink>, StoreError> {
+        self.readers.point(|db| audit::link(db, number))
+    }
+
+    async fn keep_api_key(&self, key: NewApiKey, audit: AuditEntry) -> Result<(), StoreError> {
+        self.writer.run(move |db| users::keep_key(db, &key, &audit)).await
+    }
+
+    async fn api_keys(&self, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
+        self.readers.scan(move |db| users::keys(db, &page)).await
+    }
+
+    async fn use_api_key(&self, request: UseApiKey) -> Result<ApiKeyUsed, StoreError> {
+        self.writer.run(move |db| users::use_key(db, &request)).await
+    }
+
+    async fn revoke(&self, revocation: Revocation, audit: AuditEntry) -> Result<bool, StoreError> {
+        self.writer.run(move |db| users::revoke(db, &revocation, &audit)).await
+    }
+
+    async fn revocations(&self, page: PageRequest) -> Result<Page<Revocation>, StoreError> {
+        self.readers.scan(move |db| users::revocations(db, &page)).await
+    }
+
+    async fn revocations_after(&self, number: u64) -> Result<(Vec<Revocation>, u64), StoreError> {
+        self.readers.scan(move |db| users::revocations_after(db, number)).await
     }
 
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError> {

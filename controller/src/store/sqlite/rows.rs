@@ -23,7 +23,7 @@ pub(super) const OPERATION: &str = "id, kind, state, environment, cluster, clust
      created_at, started_at, ended_at, progress, failure, warnings, output_bytes, retry_of";
 /// Columns of [`cluster`], in order.
 pub(super) const CLUSTER: &str = "id, environment, name, phase, spec, revision, volume, operation, generation, \
-     ca_sha256, failure, conditions, created_at, updated_at";
+     ca_sha256, failure, conditions, created_at, updated_at, deletion_protection";
 /// Columns of [`attempt`], in order.
 pub(super) const ATTEMPT: &str = "id, task, kind, state, agent, fence, leased_at, started_at, ended_at, failure, rke, \
      output_offset, output_bytes, taken_over";
@@ -144,6 +144,7 @@ pub(super) fn cluster(row: &Row<'_>) -> Result<Cluster, Error> {
         conditions: document(row, 11)?,
         created_at: time(row, 12)?,
         updated_at: time(row, 13)?,
+        deletion_protection: row.get("deletion_protection")?,
     })
 }
 
