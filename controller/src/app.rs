@@ -2,12 +2,13 @@
 //! known) → running until a [`Shutdown`]. The only place that names concrete backends.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use cratekube_common::runtime::lifecycle::Shutdown;
-use cratekube_common::runtime::{clock::Clock, mint::Mint, tls};
+use cratekube_common::runtime::{clock::Clock, mint::Mint};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::anchor::Anchor;
@@ -15,12 +16,14 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
 use crate::edge::accept::{Edge, Listener};
+use crate::edge::counters::Counters;
 use crate::edge::limits::Limits;
-use crate::edge::tls::{Certificate, TlsError, for_agents, for_users};
-use crate::grpc::{self, GrpcState};
+use crate::edge::renewal::{Renewal, RenewalError, Source};
+use crate::edge::tls::{TlsError, Trust, for_agents, for_users};
+use crate::grpc::cuts::Cuts;
+use crate::grpc::{self, GrpcState, enrollment};
 use crate::keys::master::MasterKeySource;
 use crate::keys::signing::Watched;
-use crate::pki::PkiError;
 use crate::pki::authority::Authority;
 use crate::reconcile::{self, OfUsers};
 use crate::rest::{self, RestParts, RestState};
@@ -44,20 +47,12 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Certificates of the listeners.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
     /// TLS of the listeners.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The certificate given for the REST listener.
-    #[error("cannot use {path}: {fault}")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// Why.
-        fault: String,
-    },
+    /// A listener's certificate.
+    #[error(transparent)]
+    Certificate(#[from] RenewalError),
     /// A listener's address is taken or not ours.
     #[error("cannot listen on {address} for {listener}: {source}")]
     Listen {
@@ -81,6 +76,9 @@ pub struct Controller<L = TcpListener> {
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
+    cuts: Cuts,
+    renewals: Vec<Renewal>,
+    look_at_certificates: Arc<Notify>,
     of_users: OfUsers,
     clock: Clock,
     shutdown: Shutdown,
@@ -128,7 +126,7 @@ impl<L: Listener> Controller<L> {
         shutdown: Shutdown,
         outside: impl AsyncFnOnce() -> Result<Outside<L>, StartError>,
     ) -> Result<Self, StartError> {
-        let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Serve, &clock, &mint)?;
+        let data = open_data(&config, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
         let cursor_key = data.signing_keys.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
@@ -169,23 +167,38 @@ impl<L: Listener> Controller<L> {
             mint: mint.clone(),
             vault: envelope,
         };
-        let rest_tls = for_users(rest_certificate(&config, &authority)?, &clock)?;
-        let agents_tls =
-            for_agents(server_certificate(&authority, &config.agents.names)?, authority.trust_bundle(), &clock)?;
+        let own = |names: &[String]| Source::Own(names.to_vec());
+        let rest_source = match &config.rest.certificate {
+            Some((certificate, key)) => Source::Files(certificate.clone(), key.clone()),
+            None => own(&config.rest.names),
+        };
+        let renewal = |name, source| Renewal::new(name, source, Arc::clone(&authority), clock.clone());
+        let renewals = vec![renewal("rest", rest_source)?, renewal("agents", own(&config.agents.names))?];
+        let rest_tls = for_users(renewals[0].certificate(), &clock)?;
+        let trust = Trust::new(authority.trust_bundle())?;
+        let agents_tls = for_agents(renewals[1].certificate(), trust, &clock)?;
+        let cuts = Cuts::default();
+        let edge = |name, tls, router, limits| {
+            let counters = Counters::default();
+            Edge { name, tls: Arc::new(tls), router, limits, counters, mint: mint.clone() }
+        };
         let grpc = grpc::router(GrpcState {
             store: Arc::clone(&store),
             dispatch: Arc::clone(&dispatch),
             watch,
             authority: Arc::clone(&authority),
+            cuts: cuts.clone(),
+            enrolments: Arc::new(enrollment::limits(clock.clone())),
             heartbeat_interval: config.agents.heartbeat_interval,
             clock: clock.clone(),
-            mint,
+            mint: mint.clone(),
             shutdown: shutdown.clone(),
         });
         let rest_router = rest::router(RestState::new(RestParts {
             service,
             tokens,
             mac_key: cursor_key,
+            ca_sha256: authority.fingerprint(),
             limits: rest::Limits::default(),
             users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
@@ -200,11 +213,29 @@ impl<L: Listener> Controller<L> {
             store,
             dispatch,
             authority,
+            cuts,
+            renewals,
+            look_at_certificates: Arc::default(),
             of_users,
             clock,
             shutdown,
             _lock: lock,
         })
+    }
+
+    /// Looks at the listeners' certificates at once whenever the process is told so by SIGHUP.
+    ///
+    /// # Errors
+    /// When the signal cannot be listened for.
+    pub fn look_on_hangup(&self) -> std::io::Result<()> {
+        let (mut hangup, look) = (signal(SignalKind::hangup())?, Arc::clone(&self.look_at_certificates));
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                tracing::info!("told by a signal to look at the listeners' certificates");
+                look.notify_one();
+            }
+        });
+        Ok(())
     }
 
     /// Where users connect.
@@ -217,6 +248,12 @@ impl<L: Listener> Controller<L> {
     #[must_use]
     pub fn agents_address(&self) -> SocketAddr {
         self.agents_address
+    }
+
+    /// What happened at the listeners for users and for agents.
+    #[must_use]
+    pub fn counters(&self) -> (Counters, Counters) {
+        (self.rest.0.counters.clone(), self.agents.0.counters.clone())
     }
 
     /// The authority's certificate as PEM.
@@ -233,6 +270,8 @@ impl<L: Listener> Controller<L> {
         let (anchor, clock, store) = (Arc::clone(&self.of_users.anchor), self.clock, Arc::clone(&self.store));
         reconcile::start(&tasks, Arc::clone(&store), Arc::clone(&self.dispatch), clock.clone(), &stop);
         reconcile::start_of_users(&tasks, self.of_users, Arc::clone(&store), clock.clone(), &stop);
+        reconcile::cut_connections(&tasks, Arc::clone(&store), self.cuts, &stop);
+        reconcile::renew_certificates(&tasks, self.renewals, self.look_at_certificates, &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
         for (edge, listener) in [self.rest, self.agents] {
@@ -246,6 +285,15 @@ impl<L: Listener> Controller<L> {
         store.close().await;
         tracing::info!("controller stopped");
     }
+}
+
+/// Opens the data directory that the configuration names.
+///
+/// # Errors
+/// [`DataDirError`]; nothing that exists is ever replaced.
+pub fn open_data(config: &Config, opening: Opening, clock: &Clock, mint: &Mint) -> Result<DataDir, DataDirError> {
+    let (data, algorithm) = (&config.data, config.pki.key_algorithm);
+    DataDir::open(&data.directory, &data.master_key, algorithm, opening, clock, mint)
 }
 
 /// What makes and checks tokens for this controller.
@@ -264,29 +312,9 @@ fn warn_of_local_key(source: &MasterKeySource) {
     if *source == MasterKeySource::Local {
         tracing::warn!(
             "the master key lies beside the data: who can copy the data directory can read its secrets; \
-             set CRATEKUBE_DATA__MASTER_KEY or data.master_key_file for more than a trial"
+             set CRATEKUBE_DATA__MASTER_KEY, data.master_key_file or data.master_key_command for more than a trial"
         );
     }
-}
-
-fn rest_certificate(config: &Config, authority: &Authority) -> Result<Arc<Certificate>, StartError> {
-    let Some((certificate, key_path)) = &config.rest.certificate else {
-        return server_certificate(authority, &config.rest.names);
-    };
-    let fault = |path: &Path, fault| StartError::Certificate { path: path.display().to_string(), fault };
-    let read = |path: &Path| std::fs::read(path).map_err(|e| fault(path, e.to_string()));
-    let chain = tls::certificates(&read(certificate)?).map_err(|e| fault(certificate, e))?;
-    let key = tls::private_key(&read(key_path)?).map_err(|e| fault(key_path, e))?;
-    Ok(Certificate::new(chain, key)?)
-}
-
-fn server_certificate(authority: &Authority, names: &[String]) -> Result<Arc<Certificate>, StartError> {
-    let identity = authority.issue_server(names)?;
-    Ok(Certificate::new(identity.chain, identity.key)?)
-}
-
-fn edge(name: &'static str, tls: rustls::ServerConfig, router: axum::Router, limits: Limits) -> Edge {
-    Edge { name, tls: Arc::new(tls), router, limits }
 }
 
 async fn bind(listener: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

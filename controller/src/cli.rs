@@ -4,7 +4,7 @@ mod audit;
 mod users;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant, Role};
-use cratekube_common::domain::id::SessionId;
+use cratekube_common::domain::id::{AgentId, SessionId, VolumeId};
 use cratekube_common::domain::join_token::{JoinToken, SECRET_CHARACTERS};
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
@@ -21,16 +21,18 @@ use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::{mint::Mint, settings::parse_duration, telemetry, tls::sha256_hex};
 
-use crate::app::{Controller, tokens};
+use crate::app::{Controller, open_data, tokens};
 use crate::config::Config;
 use crate::datadir::{DataDir, Opening};
+use crate::keys::master::MasterKeySource;
+use crate::rekey;
+use crate::service::identity::LONGEST_JOIN_LIFETIME;
 use crate::service::revocations::Refresh;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
-use crate::store::{NewJoinToken, Store};
+use crate::store::{Bar, BarAgent, Barred, NewJoinToken, Store};
 
 /// Long enough to walk over to the bastion, short enough to be worthless tomorrow.
 const DEFAULT_JOIN_LIFETIME: &str = "10m";
-const LONGEST_JOIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Cluster Management Service: the controller.
 #[derive(Debug, Parser)]
@@ -62,8 +64,25 @@ enum Command {
     /// What agents need
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// The key that seals everything else
+    #[command(subcommand)]
+    MasterKey(MasterKeyCommand),
     /// Check the configuration and say what it comes to
     CheckConfig,
+}
+
+#[derive(Debug, Subcommand)]
+enum MasterKeyCommand {
+    /// Seal everything anew under another master key. The controller must be stopped. When it is
+    /// interrupted, run it again, with either key
+    #[command(
+        after_help = "Example:\n  openssl rand -hex 32 > new.key && chmod 600 new.key\n  cratekube-controller master-key rotate --new-key-file new.key\n  # then give the new key where the old one was given, and start the controller"
+    )]
+    Rotate {
+        /// File with the new key. Without it one is made, when the old one is kept beside the data
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +101,21 @@ enum AgentCommand {
         after_help = "Example:\n  cratekube-controller agent join-token --agent bastion-1 --environments 'team-*'"
     )]
     JoinToken(MakeJoinToken),
+    /// Lock an agent out: its connections end within seconds, and it has to enroll again
+    Revoke(BarArgs),
+    /// Lock an agent out, and let neither its name nor its keys enroll again
+    Ban(BarArgs),
+    /// Let the name and keys of a banned agent enroll again
+    Unban(BarArgs),
+}
+
+#[derive(Debug, Args)]
+struct BarArgs {
+    /// The agent's id
+    id: AgentId,
+    /// Why; kept in the audit log
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +136,9 @@ struct MakeJoinToken {
     /// Only an agent of this name can use it
     #[arg(long)]
     agent: Option<AgentName>,
+    /// Only an agent that serves this volume can use it
+    #[arg(long)]
+    volume: Option<VolumeId>,
     /// Environments whose new clusters the agent may be given: a name, a prefix such as `team-*`, or `*`
     #[arg(long, default_value = "*")]
     environments: EnvironmentPattern,
@@ -140,6 +177,12 @@ impl Cli {
             Command::SigningKey(command) => runtime()?.block_on(users::signing_key(&config, &command)),
             Command::Audit(command) => runtime()?.block_on(audit::run(&config, &command)),
             Command::Agent(AgentCommand::JoinToken(args)) => runtime()?.block_on(make_join_token(&config, args)),
+            Command::Agent(AgentCommand::Revoke(args)) => runtime()?.block_on(bar(&config, args, Some(Bar::Revoke))),
+            Command::Agent(AgentCommand::Ban(args)) => runtime()?.block_on(bar(&config, args, Some(Bar::Ban))),
+            Command::Agent(AgentCommand::Unban(args)) => runtime()?.block_on(bar(&config, args, None)),
+            Command::MasterKey(MasterKeyCommand::Rotate { new_key_file }) => {
+                runtime()?.block_on(rotate_master_key(&config, new_key_file.as_deref()))
+            }
         }
     }
 }
@@ -161,6 +204,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         shutdown.on_signals().context("cannot listen for signals")?;
         let clock = clock::system();
         let controller = Controller::open(config, clock.clone(), Mint::system(clock), shutdown).await?;
+        controller.look_on_hangup().context("cannot listen for signals")?;
         controller.run().await;
         Ok(())
     })
@@ -196,7 +240,7 @@ impl Beside {
     fn open(config: &Config) -> anyhow::Result<Self> {
         let clock = clock::system();
         let mint = Mint::system(clock.clone());
-        let data = DataDir::open(&config.data.directory, &config.data.master_key, Opening::Command, &clock, &mint)?;
+        let data = open_data(config, Opening::Command, &clock, &mint)?;
         let store = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
         Ok(Self { clock, mint, data, store })
     }
@@ -228,6 +272,8 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
         id: mint.id(),
         secret_sha256: sha256_hex(secret.expose().as_bytes()),
         agent: args.agent.clone(),
+        volume: args.volume,
+        created_by: "local".into(),
         environments: args.environments,
         created_at: now,
         expires_at: now.after(args.lifetime),
@@ -238,6 +284,37 @@ async fn make_join_token(config: &Config, args: MakeJoinToken) -> anyhow::Result
     store.close().await;
     let token = JoinToken::new(secret.expose(), &data.authority.fingerprint())?;
     writeln!(std::io::stdout(), "{}", token.expose().expose())?;
+    Ok(())
+}
+
+/// Locks an agent out, or lifts its ban. A running controller notices within a second.
+async fn bar(config: &Config, args: BarArgs, bar: Option<Bar>) -> anyhow::Result<()> {
+    let Beside { clock, mint, store, .. } = Beside::open(config)?;
+    let (agent, now) = (args.id, clock.now());
+    let audit = |action: &str| local_audit(action, agent.to_string(), args.reason.clone(), &mint);
+    let barred = match bar {
+        Some(bar) => {
+            let action = if bar == Bar::Ban { "agent.ban" } else { "agent.revoke" };
+            store.bar_agent(BarAgent { agent, bar, audit: audit(action), now }).await?
+        }
+        None => store.lift_ban(agent, audit("agent.unban"), now).await?,
+    };
+    store.close().await;
+    match barred {
+        Barred::Now => writeln!(std::io::stdout(), "done")?,
+        Barred::Already => writeln!(std::io::stdout(), "it was so before")?,
+        Barred::NotFound => anyhow::bail!("there is no agent {agent}"),
+    }
+    Ok(())
+}
+
+async fn rotate_master_key(config: &Config, new_key_file: Option<&Path>) -> anyhow::Result<()> {
+    let mint = Mint::system(clock::system());
+    let done = rekey::rotate(&config.data, new_key_file, &mint).await?;
+    writeln!(std::io::stdout(), "sealed anew: {} files, {} values in the store", done.files, done.values)?;
+    if config.data.master_key != MasterKeySource::Local {
+        writeln!(std::io::stdout(), "give the new key where the old one was given before you start the controller")?;
+    }
     Ok(())
 }
 

@@ -7,17 +7,19 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{clock::Clock, files, mint::Mint};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::anchor;
 use crate::auth::KeyRing;
-use crate::keys::Envelope;
 use crate::keys::master::{self, MasterKeyError, MasterKeySource};
 use crate::keys::signing::{self, SigningError};
+use crate::keys::{Envelope, rotation};
 use crate::pki::PkiError;
-use crate::pki::authority::Authority;
+use crate::pki::authority::{self, Authority};
 use crate::store::sqlite::DATABASE_FILE;
 
 const MARKER: &str = "controller.json";
@@ -106,6 +108,7 @@ impl DataDir {
     pub fn open(
         path: &Path,
         master: &MasterKeySource,
+        algorithm: KeyAlgorithm,
         opening: Opening,
         clock: &Clock,
         mint: &Mint,
@@ -125,9 +128,15 @@ impl DataDir {
             let fault = "no controller was started with it yet; run `cratekube-controller serve` first".to_owned();
             return Err(DataDirError::Unusable { path: path.display().to_string(), fault });
         }
+        if rotation::is_under_way(path) {
+            let fault = "a rotation of the master key was begun and not finished: run \
+                         `cratekube-controller master-key rotate` again, with either key"
+                .to_owned();
+            return Err(unusable(&path.join(rotation::NOTE), fault));
+        }
         let key = master::load(master, path, is_new, mint)?;
         let envelope = Envelope::new(&key, mint.clone()).map_err(|fault| unusable(path, fault))?;
-        let authority = Authority::load(path, is_new, &envelope, clock.clone(), mint.clone())?;
+        let authority = Authority::load(path, is_new, algorithm, &envelope, clock.clone(), mint.clone())?;
         let signing_keys = signing::load(path, is_new, &envelope)?;
         let marker = match marker {
             Some(marker) => marker,
@@ -145,6 +154,24 @@ impl DataDir {
         let note = serde_json::json!({"rest": rest, "agents": agents, "pid": std::process::id()});
         files::write_atomic(&at, note.to_string().as_bytes()).map_err(|e| file(&at, e))
     }
+}
+
+/// Files that are sealed under the master key, with their contexts: what a rotation seals anew. Whoever
+/// adds a sealed file adds it here; a rotation refuses to begin when it finds one that is not.
+pub(crate) const SEALED: &[(&str, &[u8])] =
+    &[(signing::FILE, signing::CONTEXT), (authority::KEY, authority::CONTEXT), (anchor::FILE, anchor::CONTEXT)];
+
+/// Keeps every controller and every other rotation out of a directory that was used before.
+///
+/// # Errors
+/// When it was never used, is in use, or is open to others.
+pub(crate) fn lock_used(path: &Path) -> Result<Lock, DataDirError> {
+    check_private(path)?;
+    if read_marker(path)?.is_none() {
+        let fault = "no controller was started with it yet".to_owned();
+        return Err(DataDirError::Unusable { path: path.display().to_string(), fault });
+    }
+    Ok(Lock { _file: Some(lock(path)?) })
 }
 
 fn lock(path: &Path) -> Result<File, DataDirError> {
@@ -197,7 +224,14 @@ mod tests {
 
     fn open(path: &Path, opening: Opening) -> Result<DataDir, DataDirError> {
         let clock = clock::system();
-        DataDir::open(path, &MasterKeySource::Local, opening, &clock, &Mint::system(clock.clone()))
+        DataDir::open(
+            path,
+            &MasterKeySource::Local,
+            KeyAlgorithm::EcdsaP256,
+            opening,
+            &clock,
+            &Mint::system(clock.clone()),
+        )
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod pki;
 pub mod plan;
 pub mod reconcile;
+pub mod rekey;
 pub mod rest;
 pub mod service;
 pub mod store;

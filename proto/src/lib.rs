@@ -5,6 +5,7 @@
 //! - [`status`]: errors as tonic statuses, and back.
 
 pub mod convert;
+mod shown;
 pub mod status;
 
 /// Version 1 of the protocol.

@@ -5,15 +5,19 @@
 
 use std::sync::Arc;
 
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
+use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls;
 use cratekube_proto::v1;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, DistinguishedName, DnType};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::CertificateDer;
+
+use super::keys;
 
 /// Certificates in a chain or bundle; more is a mistake or an attack.
 const MOST_CERTIFICATES: usize = 16;
@@ -64,12 +68,30 @@ pub enum RefusedCertificate {
     Unverified(rustls::Error),
 }
 
-/// Makes a key (ECDSA P-256: small, fast, in every TLS stack) and the request for its certificate.
+/// Makes a key of the default kind and the request for its certificate.
 ///
 /// # Errors
 /// When the crypto library cannot.
 pub fn new_key(name: &str) -> Result<NewKey, rcgen::Error> {
-    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    new_key_of(keys::DEFAULT, name)
+}
+
+/// Makes a key of a kind and the request for its certificate; one that takes long is made aside, so
+/// that heartbeats go on meanwhile.
+///
+/// # Errors
+/// When the crypto library cannot.
+pub async fn new_key_aside(algorithm: KeyAlgorithm, name: &AgentName) -> Result<NewKey, rcgen::Error> {
+    if algorithm != KeyAlgorithm::Rsa4096 {
+        return new_key_of(algorithm, name.as_str());
+    }
+    let name = name.to_string();
+    let made = tokio::task::spawn_blocking(move || new_key_of(algorithm, &name)).await;
+    made.unwrap_or(Err(rcgen::Error::RemoteKeyError))
+}
+
+fn new_key_of(algorithm: KeyAlgorithm, name: &str) -> Result<NewKey, rcgen::Error> {
+    let pair = keys::make(algorithm)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -144,7 +166,7 @@ mod tests {
         assert_eq!(info.subject_pki.algorithm.algorithm.to_id_string(), "1.2.840.10045.2.1", "an EC key");
         assert!(csr.requested_extensions().is_none_or(|mut e| e.next().is_none()), "no extension is asked for");
         let parsed = rcgen::CertificateSigningRequestParams::from_der(&made.csr.clone().into()).unwrap();
-        assert_eq!(parsed.public_key.algorithm(), &PKCS_ECDSA_P256_SHA256);
+        assert_eq!(parsed.public_key.algorithm(), &rcgen::PKCS_ECDSA_P256_SHA256);
         assert!(made.key.expose().starts_with("-----BEGIN PRIVATE KEY-----"));
         assert_ne!(new_key("bastion-1").unwrap().key, made.key);
     }

@@ -15,10 +15,11 @@ use rustls::{CertificateError, OtherError};
 use tonic::{Code, Status};
 
 use super::Identity;
-use super::credentials::{self, RefusedCertificate};
+use super::credentials::{self, NewKey, RefusedCertificate};
 use super::files::{IdentityFiles, IdentityFilesError};
+use super::keys;
 use crate::config::Address;
-use crate::link::channel::{ConnectError, Connector};
+use crate::link::channel::{ConnectError, Connection, Connector};
 use crate::link::dial::Dialer;
 use crate::link::tls::{self, TlsSetupError};
 
@@ -89,8 +90,10 @@ pub async fn enroll(
     if files.is_enrolled() && !force {
         return Err(EnrollError::AlreadyEnrolled(files.current_path().display().to_string()));
     }
-    let made = credentials::new_key(enrollment.name.as_str())?;
-    let answer = call(enrollment, made.csr, dialer, clock).await?;
+    let tls = tls::pinned(&enrollment.token.ca_sha256, clock)?;
+    let connector = Connector::new(dialer, enrollment.controller.clone());
+    let connection = connector.connect(tls).await.map_err(|error| named(error, &enrollment.controller))?;
+    let (made, answer) = ask(enrollment, &connection).await?;
     let pin = Some(enrollment.token.ca_sha256.as_str());
     let granted = credentials::check(&made.key, answer.certificate, pin, clock)?;
     let identity = Identity {
@@ -105,23 +108,27 @@ pub async fn enroll(
     Ok(identity)
 }
 
-async fn call(
-    enrollment: &Enrollment,
-    csr: Vec<u8>,
-    dialer: Arc<dyn Dialer>,
-    clock: &Clock,
-) -> Result<v1::EnrollResponse, EnrollError> {
-    let tls = tls::pinned(&enrollment.token.ca_sha256, clock)?;
-    let connector = Connector::new(dialer, enrollment.controller.clone());
-    let connection = connector.connect(tls).await.map_err(|error| named(error, &enrollment.controller))?;
-    let request = v1::EnrollRequest {
-        join_token: enrollment.token.expose().expose().to_owned(),
-        name: enrollment.name.to_string(),
-        csr,
-        volumes: enrollment.volumes.iter().map(ToString::to_string).collect(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    };
-    connection.enrollment().enroll(request).await.map(tonic::Response::into_inner).map_err(|e| refused(&e))
+/// Asks for a certificate; once more with another kind of key, when the controller wants one.
+async fn ask(enrollment: &Enrollment, connection: &Connection) -> Result<(NewKey, v1::EnrollResponse), EnrollError> {
+    let mut algorithm = keys::DEFAULT;
+    loop {
+        let made = credentials::new_key_aside(algorithm, &enrollment.name).await?;
+        let request = v1::EnrollRequest {
+            join_token: enrollment.token.expose().expose().to_owned(),
+            name: enrollment.name.to_string(),
+            csr: made.csr.clone(),
+            volumes: enrollment.volumes.iter().map(ToString::to_string).collect(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        match connection.enrollment().enroll(request).await {
+            Ok(answer) => return Ok((made, answer.into_inner())),
+            Err(status) => match keys::wanted(&status, algorithm) {
+                // Only from the default, so that two that never agree do not go on forever.
+                Some(wanted) if algorithm == keys::DEFAULT => algorithm = wanted,
+                _ => return Err(refused(&status)),
+            },
+        }
+    }
 }
 
 /// Finds the pin's own refusal inside what TLS makes of it.

@@ -9,6 +9,7 @@
 pub mod credentials;
 pub mod enroll;
 pub mod files;
+pub mod keys;
 pub mod renew;
 pub mod token_source;
 

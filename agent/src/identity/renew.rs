@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::runtime::backoff::Backoff;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
@@ -15,8 +16,9 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use super::Identity;
-use super::credentials::{self, RefusedCertificate};
+use super::credentials::{self, NewKey, RefusedCertificate};
 use super::files::{IdentityFiles, IdentityFilesError};
+use super::keys;
 use crate::link::channel::{ConnectError, Connection, Connector};
 use crate::link::tls::{self, TlsSetupError};
 
@@ -164,10 +166,15 @@ impl Renewer {
     }
 
     async fn ask(&self, current: &Identity, connection: &Connection) -> Result<Identity, RenewError> {
-        let made = credentials::new_key(current.name.as_str())?;
-        let mut link = connection.link();
-        let call = link.renew(v1::RenewRequest { csr: made.csr });
-        let answer = within(call).await.map_err(|e| RenewError::Call(said(&e)))?.into_inner();
+        let algorithm = current.chain.first().map_or(keys::DEFAULT, keys::of);
+        let (made, answer) = match request(algorithm, current, connection).await? {
+            Ok(granted) => granted,
+            Err(status) => {
+                let wanted = keys::wanted(&status, algorithm).ok_or_else(|| RenewError::Call(said(&status)))?;
+                tracing::info!(%wanted, "the controller wants another kind of key");
+                request(wanted, current, connection).await?.map_err(|e| RenewError::Call(said(&e)))?
+            }
+        };
         let granted = credentials::check(&made.key, answer.certificate, None, &self.clock)?;
         let identity = Identity { key: made.key, chain: granted.chain, trust: granted.trust, ..current.clone() };
         self.files.stage(&identity)?;
@@ -185,6 +192,18 @@ impl Renewer {
             Err(status) => Err(RenewError::Call(said(&status))),
         }
     }
+}
+
+/// Asks for a certificate with a new key of a kind; the refusal, when there is one, is the inner answer.
+async fn request(
+    algorithm: KeyAlgorithm,
+    current: &Identity,
+    connection: &Connection,
+) -> Result<Result<(NewKey, v1::RenewResponse), Status>, RenewError> {
+    let made = credentials::new_key_aside(algorithm, &current.name).await?;
+    let mut link = connection.link();
+    let answer = within(link.renew(v1::RenewRequest { csr: made.csr.clone() })).await;
+    Ok(answer.map(|answer| (made, answer.into_inner())))
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {

@@ -1,6 +1,7 @@
 //! Where the join token is read from: a file, standard input, or (with a warning) the command line.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use cratekube_common::domain::join_token::{JoinToken, JoinTokenError};
@@ -31,6 +32,17 @@ pub enum ReadTokenError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Others may have read it.
+    #[error(
+        "{path} may be read by others (mode {mode:o}): somebody may have the join token already; \
+         ask for a new one and keep it in a file of mode 600"
+    )]
+    Open {
+        /// The file.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
     /// What was read is not one.
     #[error(transparent)]
     Parse(#[from] JoinTokenError),
@@ -45,8 +57,13 @@ impl TokenSource {
         let text = match self {
             Self::File(path) => {
                 let from = path.display().to_string();
-                let file =
-                    std::fs::File::open(path).map_err(|source| ReadTokenError::Read { from: from.clone(), source })?;
+                let unread = |source| ReadTokenError::Read { from: from.clone(), source };
+                let file = std::fs::File::open(path).map_err(unread)?;
+                let mode = file.metadata().map_err(unread)?.permissions().mode();
+                // A pipe or a descriptor belongs to whoever gave it to us.
+                if path.symlink_metadata().is_ok_and(|meta| meta.is_file()) && mode & 0o077 != 0 {
+                    return Err(ReadTokenError::Open { path: from, mode: mode & 0o777 });
+                }
                 text_of(file, &from)?
             }
             Self::Stdin => text_of(stdin, "standard input")?,
@@ -93,8 +110,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+        let chmod = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let from_file = TokenSource::File(file.clone());
         let from_argument = TokenSource::Argument(Secret::new(TOKEN));
+        for open in [0o644, 0o640, 0o604] {
+            chmod(open);
+            assert!(matches!(from_file.read(std::io::empty()), Err(ReadTokenError::Open { .. })), "{open:o}");
+        }
+        chmod(0o600);
         assert_eq!(from_file.read(std::io::empty()).unwrap(), TokenSource::Stdin.read(TOKEN.as_bytes()).unwrap());
         assert!(from_file.warning().is_none() && TokenSource::Stdin.warning().is_none());
         assert!(from_argument.warning().unwrap().contains("ps"));

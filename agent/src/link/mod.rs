@@ -216,7 +216,12 @@ impl Link {
                     self.identity = renewed.identity;
                     return Ok(renewed.connection);
                 }
-                Err(error) => tracing::warn!(%error, "a renewed certificate is not used; the old one is"),
+                Err(error @ RenewError::Refused(_)) => {
+                    tracing::warn!(%error, "a renewed certificate is not used; the old one is");
+                }
+                // The controller may have it in use already, and would take the old one, shown again,
+                // for a stolen one.
+                Err(error) => return Err(error.into()),
             }
         }
         let connection = self.renewer.connector.connect(tls::enrolled(&self.identity, &self.renewer.clock)?).await?;

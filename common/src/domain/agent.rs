@@ -18,8 +18,21 @@ spelled! {
         Cordoned = "cordoned",
         /// Like cordoned, on the way out.
         Draining = "draining",
+        /// Two hosts used its identity: neither may connect until an admin revokes it.
+        Quarantined = "quarantined",
         /// May not connect.
         Revoked = "revoked",
+    }
+}
+
+impl AgentState {
+    /// Whether an agent in this state may connect at all.
+    #[must_use]
+    pub const fn may_connect(self) -> bool {
+        match self {
+            Self::Active | Self::Cordoned | Self::Draining => true,
+            Self::Quarantined | Self::Revoked => false,
+        }
     }
 }
 
@@ -112,10 +125,14 @@ pub struct Agent {
     pub environments: EnvironmentPattern,
     /// When it enrolled.
     pub enrolled_at: Timestamp,
-    /// Serial number of its current certificate, lower-case hex.
+    /// Serial number of the certificate it uses, lower-case hex.
     pub certificate_serial: String,
-    /// When its certificate ends.
+    /// When that certificate ends.
     pub certificate_not_after: Timestamp,
+    /// How often its certificate was renewed, from 1.
+    pub certificate_generation: u64,
+    /// Whether its name and keys are barred from enrolling.
+    pub banned: bool,
     /// What it last said of itself; none before its first session.
     pub facts: Option<AgentFacts>,
     /// When it was last heard of.

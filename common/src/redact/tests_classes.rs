@@ -250,7 +250,10 @@ proptest! {
         end in filler(),
         cuts in prop::collection::vec(any::<usize>(), 0..24),
     ) {
-        let planted = parts.iter().fold(Planted::default(), |all, (filler, class)| all.join(filler).join(class)).join(&end);
+        // Words in between: letters of one key right behind those of another are taken for its own.
+        let apart = open("so much for that\n");
+        let put = |all: Planted, (filler, class): &(Planted, Planted)| all.join(filler).join(class).join(&apart);
+        let planted = parts.iter().fold(Planted::default(), put).join(&end);
         let out = redact(&mut Redactor::new(None), cut(&planted.text, &cuts));
         let (shown, expected) = (String::from_utf8_lossy(&out), planted.expected());
         prop_assert_eq!(&shown, &String::from_utf8_lossy(&expected));

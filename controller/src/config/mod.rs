@@ -5,6 +5,7 @@ pub mod auth;
 pub mod data;
 pub mod log;
 pub mod operations;
+pub mod pki;
 pub mod rest;
 
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub struct Config {
     pub operations: operations::Operations,
     /// `[auth]`: tokens.
     pub auth: auth::Auth,
+    /// `[pki]`: certificates of our own authority.
+    pub pki: pki::Pki,
     /// `[log]`: logs.
     pub log: log::Log,
 }
@@ -64,6 +67,7 @@ impl Config {
             agents: agents::Agents::from_field(&o.field("agents")),
             operations: operations::Operations::from_field(&o.field("operations")),
             auth: auth::Auth::from_field(&o.field("auth")),
+            pki: pki::Pki::from_field(&o.field("pki")),
             log: log::Log::from_field(&o.field("log")),
         };
         o.finish();
@@ -127,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn the_master_key_has_one_source() {
+        let read = |data: Value| Config::read(&json!({"data": data}));
+        let command = read(json!({"master_key_command": ["kms", "decrypt"]})).unwrap().data.master_key;
+        assert_eq!(command, crate::keys::master::MasterKeySource::Command(vec!["kms".into(), "decrypt".into()]));
+        for two in [
+            json!({"master_key_file": "/k", "master_key_command": ["kms"]}),
+            json!({"master_key": "ab".repeat(32), "master_key_file": "/k"}),
+            json!({"master_key_command": []}),
+            json!({"master_key_command": [1]}),
+        ] {
+            assert!(read(two.clone()).is_err(), "{two}");
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_their_place() {
         let document = json!({
             "data": {"directory": "", "master_key": "abc"},
@@ -134,6 +153,7 @@ mod tests {
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
             "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m"},
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
+            "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "surprise": true,
         });
@@ -151,6 +171,7 @@ mod tests {
             "/log/format",
             "/operations/attempts",
             "/operations/retry_delay_max",
+            "/pki/key_algorithm",
             "/rest/key",
             "/rest/listen",
             "/rest/names",

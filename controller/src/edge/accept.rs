@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::mint::Mint;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,11 +16,15 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Peer;
+use super::counters::Counters;
 use super::limits::{Count, Limits, Place};
+use super::patience::{Opening, Unread};
 
 /// Where connections come from: the network, or a simulated one.
 pub trait Listener: Send + 'static {
@@ -35,7 +40,8 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = TcpListener::accept(self).await?;
-        stream.set_nodelay(true)?;
+        // One that was reset already refuses this; it ends by itself.
+        let _gone = stream.set_nodelay(true);
         Ok((stream, address))
     }
 }
@@ -51,10 +57,19 @@ pub struct Edge {
     pub router: axum::Router,
     /// Limits.
     pub limits: Limits,
+    /// What happened.
+    pub counters: Counters,
+    /// Spreads the ends of connections.
+    pub mint: Mint,
 }
 
 /// After the system refused a connection for want of resources, this long is waited.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(100);
+
+fn is_theirs(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
 
 impl Edge {
     /// Accepts connections until asked to stop; then lets them finish for `limits.drain`.
@@ -73,8 +88,10 @@ impl Edge {
                     Some(place) => {
                         connections.spawn(Arc::clone(&edge).connection(io, address, place, shutdown.clone()));
                     }
-                    None => tracing::warn!(listener = edge.name, %address, "connection refused: too many"),
+                    None => edge.turn_away(address),
                 },
+                // The connection was given up before we took it: nothing is wrong here.
+                Err(error) if is_theirs(&error) => {}
                 Err(error) => {
                     tracing::warn!(listener = edge.name, %error, "cannot accept a connection");
                     tokio::time::sleep(PAUSE_AFTER_FAULT).await;
@@ -92,30 +109,38 @@ impl Edge {
         connections.wait().await;
     }
 
+    fn turn_away(&self, address: SocketAddr) {
+        self.counters.turned_away();
+        tracing::debug!(listener = self.name, %address, "connection refused: too many");
+    }
+
     async fn connection<I>(self: Arc<Self>, io: I, address: SocketAddr, _place: Place, shutdown: Shutdown)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(io);
+        self.counters.accepted();
         let stream = tokio::select! {
             biased;
-            done = tokio::time::timeout(self.limits.handshake, handshake) => match done {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(listener = self.name, %address, %error, "handshake failed"),
-                Err(_) => return tracing::debug!(listener = self.name, %address, "handshake took too long"),
+            stream = self.secure(io, address) => match stream {
+                Some(stream) => stream,
+                None => return,
             },
             () = shutdown.soft.cancelled() => return,
         };
-        let certificates: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-        let peer = Peer { address, certificates: certificates.into() };
+        let tls = stream.get_ref().1;
+        let certificates: Vec<_> = tls.peer_certificates().unwrap_or_default().to_vec();
+        let is_http2 = !self.limits.http1 || tls.alpn_protocol() == Some(b"h2");
+        let retire = CancellationToken::new();
+        let peer = Peer { address, certificates: certificates.into(), retire: retire.clone() };
         let router = self.router.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(peer.clone());
             router.clone().oneshot(request)
         });
-        let builder = self.builder();
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let builder = self.builder(is_http2);
+        let io = Opening::new(stream, is_http2.then_some(self.limits.headers));
+        let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             biased;
@@ -128,32 +153,66 @@ impl Edge {
                     () = shutdown.hard.cancelled() => Ok(()),
                 }
             }
+            () = self.aged(&retire) => {
+                self.counters.retired();
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    () = tokio::time::sleep(self.limits.age_grace) => Ok(()),
+                    () = shutdown.hard.cancelled() => Ok(()),
+                }
+            }
         };
         if let Err(error) = ended {
+            self.counters.faults();
             tracing::debug!(listener = self.name, %address, %error, "connection ended with a fault");
         }
     }
 
-    fn builder(&self) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+    async fn secure<I>(&self, io: I, address: SocketAddr) -> Option<TlsStream<Unread<I>>>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let io = Unread::new(io, self.limits.send);
+        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(io);
+        match tokio::time::timeout(self.limits.handshake, handshake).await {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                self.counters.handshakes_failed();
+                tracing::debug!(listener = self.name, %address, %error, "handshake failed");
+                None
+            }
+            Err(_) => {
+                self.counters.handshakes_late();
+                tracing::debug!(listener = self.name, %address, "handshake took too long");
+                None
+            }
+        }
+    }
+
+    /// Waits until the connection's life is over, or somebody ends it; tells all who use it.
+    async fn aged(&self, retire: &CancellationToken) {
+        // Between eight and ten tenths of the longest life.
+        let age = self.limits.age.mul_f64(self.mint.chance().mul_add(0.2, 0.8));
+        tokio::select! {
+            biased;
+            () = retire.cancelled() => {}
+            () = tokio::time::sleep(age) => retire.cancel(),
+        }
+    }
+
+    fn builder(&self, is_http2: bool) -> auto::Builder<TokioExecutor> {
+        let builder = auto::Builder::new(TokioExecutor::new());
+        // The version is known: waiting for bytes that tell it would have no end.
+        let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
         builder
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.headers)
             .max_headers(64)
             .max_buf_size(64 * 1024);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(self.limits.streams)
-            // The cap that answers rapid reset (RUSTSEC-2024-0003); tonic's default switches it off.
-            .max_local_error_reset_streams(1_024)
-            .max_pending_accept_reset_streams(20)
-            .max_header_list_size(16 * 1024)
-            .initial_stream_window_size(1024 * 1024)
-            .initial_connection_window_size(4 * 1024 * 1024)
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10));
+        self.limits.http2.apply(&mut builder);
         builder
     }
 }

@@ -25,7 +25,7 @@ pub struct Rate {
 
 impl Rate {
     /// The time at which a bucket is full again after one more attempt, or how long to wait for it.
-    fn take(self, full_at: Duration, now: Duration) -> Result<Duration, Duration> {
+    pub(crate) fn take(self, full_at: Duration, now: Duration) -> Result<Duration, Duration> {
         let full_at = full_at.max(now);
         let room = self.every.saturating_mul(self.burst.saturating_sub(1));
         match (full_at - now).checked_sub(room) {
@@ -78,7 +78,7 @@ impl Buckets {
 }
 
 /// Whoever has one address of an IPv6 network has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

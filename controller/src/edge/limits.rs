@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::bucket::network;
+use super::http2::Http2;
+
 /// What one listener allows.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -16,8 +19,17 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once from one address.
     pub per_address: usize,
-    /// HTTP/2 streams at once on one connection.
-    pub streams: u32,
+    /// Longest time that a peer may take nothing of what is sent to it.
+    pub send: Duration,
+    /// Whether HTTP/1 is spoken too.
+    pub http1: bool,
+    /// The knobs of HTTP/2.
+    pub http2: Http2,
+    /// Longest life of a connection. Each ends a little earlier, by chance, so that those who came
+    /// together do not come again together.
+    pub age: Duration,
+    /// How long a connection may finish what is open when its life is over.
+    pub age_grace: Duration,
     /// How long connections may finish what is open after a soft shutdown.
     pub drain: Duration,
 }
@@ -26,7 +38,14 @@ impl Limits {
     /// For the REST listener: many short requests, some long watchers.
     #[must_use]
     pub fn rest() -> Self {
-        Self { connections: 20_000, per_address: 1_000, ..Self::agents() }
+        Self {
+            per_address: 1_000,
+            http1: true,
+            http2: Http2::users(),
+            // A download or a watcher of that length goes on where it was on a new connection.
+            age_grace: Duration::from_secs(300),
+            ..Self::agents()
+        }
     }
 
     /// For the agents' listener: few long streams on each of many connections.
@@ -38,7 +57,11 @@ impl Limits {
             connections: 20_000,
             // Ten thousand agents may sit behind one NAT address in a test, a handful in life.
             per_address: 12_000,
-            streams: 200,
+            send: Duration::from_secs(30),
+            http1: false,
+            http2: Http2::agents(),
+            age: Duration::from_secs(3_600),
+            age_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
         }
     }
@@ -47,20 +70,27 @@ impl Limits {
 /// Counts connections, in all and by address.
 #[derive(Debug, Clone, Default)]
 pub struct Count {
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_address: Arc<Mutex<Admitted>>,
+}
+
+#[derive(Debug, Default)]
+struct Admitted {
+    all: usize,
+    here: HashMap<IpAddr, usize>,
 }
 
 impl Count {
     /// A place for one more connection, while there is one.
     #[must_use]
     pub fn admit(&self, address: IpAddr, limits: &Limits) -> Option<Place> {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = by_address.values().sum();
-        let here = by_address.get(&address).copied().unwrap_or(0);
-        if all >= limits.connections || here >= limits.per_address {
+        let address = network(address);
+        let mut admitted = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = admitted.here.get(&address).copied().unwrap_or(0);
+        if admitted.all >= limits.connections || here >= limits.per_address {
             return None;
         }
-        by_address.insert(address, here + 1);
+        admitted.here.insert(address, here + 1);
+        admitted.all += 1;
         Some(Place { count: self.clone(), address })
     }
 }
@@ -74,11 +104,12 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut by_address = self.count.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = by_address.get_mut(&self.address) {
+        let mut admitted = self.count.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        admitted.all = admitted.all.saturating_sub(1);
+        if let Some(here) = admitted.here.get_mut(&self.address) {
             *here -= 1;
             if *here == 0 {
-                by_address.remove(&self.address);
+                admitted.here.remove(&self.address);
             }
         }
     }
@@ -100,5 +131,15 @@ mod tests {
         assert!(count.admit(c, &limits).is_none(), "the cap of all");
         drop(first);
         assert!(count.admit(c, &limits).is_some());
+    }
+
+    #[test]
+    fn hostile_row_42_the_addresses_of_one_ipv6_network_share_their_places() {
+        let limits = Limits { connections: 9, per_address: 1, ..Limits::rest() };
+        let count = Count::default();
+        let admit = |text: &str| count.admit(text.parse().unwrap(), &limits);
+        let _first = admit("2001:db8::1").unwrap();
+        assert!(admit("2001:db8::ffff:1").is_none());
+        assert!(admit("2001:db8:0:1::1").is_some());
     }
 }

@@ -6,13 +6,18 @@
 
 pub mod accept;
 pub mod bucket;
+pub mod counters;
+pub mod http2;
 pub mod limits;
+mod patience;
+pub mod renewal;
 pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
 
 /// Who is at the other end of a connection; an extension of every request.
 #[derive(Debug, Clone)]
@@ -21,4 +26,9 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The client certificate chain they showed and proved, leaf first; empty without one.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// Ends the connection when it is cancelled: what is open may finish, nothing new is taken.
+    pub retire: CancellationToken,
 }
+
+#[cfg(test)]
+mod tests;

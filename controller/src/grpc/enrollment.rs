@@ -3,20 +3,41 @@
 //! The other side is told no reason for a refusal: which token exists, was used or has ended is for
 //! the log and the audit.
 
+use std::time::Duration;
+
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
-use cratekube_common::domain::id::AgentId;
+use cratekube_common::domain::id::{AgentId, VolumeId};
 use cratekube_common::domain::join_token::JoinToken;
 use cratekube_common::domain::name::AgentName;
+use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls::sha256_hex;
 use cratekube_proto::convert::parse;
 use cratekube_proto::status::Refusal;
 use cratekube_proto::v1;
 use cratekube_proto::v1::enrollment_server::Enrollment;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{GrpcState, peer, store_status};
+use crate::edge::Peer;
+use crate::edge::bucket::{Buckets, Rate};
+use crate::pki::PkiError;
 use crate::pki::issue::Issued;
-use crate::store::{CertificateFacts, EnrollAgent, EnrollRefusal, Enrolled};
+use crate::store::{EnrollAgent, EnrollRefusal, Enrolled};
+
+/// From one address: a rack of new bastions behind one NAT at once, then one a second.
+const FROM_ONE: Rate = Rate { every: Duration::from_secs(1), burst: 20 };
+/// From all together: each try costs a signature and a write.
+const FROM_ALL: Rate = Rate { every: Duration::from_millis(50), burst: 100 };
+
+/// How fast join tokens may be tried.
+#[must_use]
+pub fn limits(clock: Clock) -> Buckets {
+    Buckets::new(FROM_ONE, FROM_ALL, clock)
+}
+
+/// More volumes than one host can mount.
+const MAX_VOLUMES: usize = 256;
 
 /// The enrolment service.
 #[derive(Debug)]
@@ -31,11 +52,23 @@ impl Enroll {
         Self { state }
     }
 
+    /// Lets a stranger try, not too often.
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(peer) = request.extensions().get::<Peer>() else { return Ok(()) };
+        let Err(wait) = self.state.enrolments.take(peer.address.ip()) else { return Ok(()) };
+        let seconds = wait.as_secs().saturating_add(1);
+        tracing::debug!(address = %peer.address.ip(), seconds, "enrolment refused: too many tries");
+        let mut status = Refusal::Exhausted.status(format!("too many tries; try again in {seconds} s"));
+        status.metadata_mut().insert("retry-after", seconds.into());
+        Err(status)
+    }
+
     async fn record(
         &self,
         token: &JoinToken,
         id: AgentId,
         name: AgentName,
+        volumes: Vec<VolumeId>,
         issued: &Issued,
         origin: String,
     ) -> Result<Enrolled, Status> {
@@ -52,7 +85,8 @@ impl Enroll {
             secret_sha256: sha256_hex(token.secret.expose().as_bytes()),
             agent: id,
             name,
-            certificate: CertificateFacts { serial: issued.serial.clone(), not_after: issued.not_after },
+            volumes,
+            certificate: issued.facts(),
             audit,
             now: self.state.clock.now(),
         };
@@ -64,14 +98,16 @@ impl Enroll {
 impl Enrollment for Enroll {
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Result<Response<v1::EnrollResponse>, Status> {
         let origin = peer::origin(&request);
+        self.admit(&request)?;
         let wire = request.into_inner();
         let name: AgentName = parse("name", &wire.name)?;
         let refused = || Refusal::Forbidden.status("the join token is not accepted; ask an admin for a new one");
         let token: JoinToken = wire.join_token.parse().map_err(|_| refused())?;
+        let volumes = volumes(&wire.volumes)?;
         let id: AgentId = self.state.mint.id();
-        let issued = self.state.authority.issue_agent(&wire.csr, id, &name);
-        let issued = issued.map_err(|e| Refusal::Malformed.status(e.to_string()))?;
-        match self.record(&token, id, name.clone(), &issued, origin.clone()).await? {
+        let issued = self.state.authority.issue_agent(&wire.csr, id, &name, 1);
+        let issued = issued.map_err(|e| not_issued(&e))?;
+        match self.record(&token, id, name.clone(), volumes, &issued, origin.clone()).await? {
             Enrolled::New => {}
             Enrolled::Refused(EnrollRefusal::Used) => {
                 tracing::error!(alarm = true, %name, origin, "a join token was used a second time");
@@ -86,6 +122,22 @@ impl Enrollment for Enroll {
         let certificate = certificate(&self.state, &issued);
         Ok(Response::new(v1::EnrollResponse { agent_id: id.to_string(), certificate: Some(certificate) }))
     }
+}
+
+/// Why there is no certificate; one whose key is not good enough is told what would do.
+pub(super) fn not_issued(error: &PkiError) -> Status {
+    let mut status = Refusal::Malformed.status(error.to_string());
+    if let PkiError::Key(wanted) = error {
+        status.metadata_mut().insert("key-algorithm", MetadataValue::from_static(wanted.as_str()));
+    }
+    status
+}
+
+fn volumes(wire: &[String]) -> Result<Vec<VolumeId>, Status> {
+    if wire.len() > MAX_VOLUMES {
+        return Err(Refusal::Exhausted.status("too many volumes"));
+    }
+    wire.iter().map(|id| parse("volumes", id).map_err(Status::from)).collect()
 }
 
 /// A certificate as it is sent.

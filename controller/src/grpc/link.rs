@@ -7,7 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{GrpcState, enrollment, output, peer, session, store_status};
-use crate::store::CertificateFacts;
+use crate::plan::standing::Call;
+use crate::store::{RenewAgent, Renewed};
 
 /// The link service.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl AgentLink for Link {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let caller = peer::identify(&self.state, &request).await?;
+        let caller = peer::identify(&self.state, &request, Call::Work).await?;
         Ok(Response::new(session::open(self.state.clone(), caller, request.into_inner())))
     }
 
@@ -40,20 +41,27 @@ impl AgentLink for Link {
         &self,
         request: Request<Streaming<v1::OutputChunk>>,
     ) -> Result<Response<Self::OutputStream>, Status> {
-        let caller = peer::identify(&self.state, &request).await?;
+        let caller = peer::identify(&self.state, &request, Call::Work).await?;
         Ok(Response::new(output::open(self.state.clone(), caller, request.into_inner())))
     }
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
-        let caller = peer::identify(&self.state, &request).await?;
+        let caller = peer::identify(&self.state, &request, Call::Renew).await?;
+        let (state, agent) = (&self.state, &caller.agent);
         let csr = request.into_inner().csr;
-        let issued = self.state.authority.issue_agent(&csr, caller.agent.id, &caller.agent.name);
-        let issued = issued.map_err(|e| Refusal::Malformed.status(e.to_string()))?;
-        let facts = CertificateFacts { serial: issued.serial.clone(), not_after: issued.not_after };
-        if !self.state.store.renew_agent(caller.agent.id, facts).await.map_err(|e| store_status(&e))? {
-            return Err(Refusal::Forbidden.status("the agent may not renew; enroll again"));
+        let issued = state.authority.issue_agent(&csr, agent.id, &agent.name, caller.generation + 1);
+        let issued = issued.map_err(|e| enrollment::not_issued(&e))?;
+        let (shown, certificate) = (caller.shown.serial.clone(), issued.facts());
+        let request = RenewAgent { agent: agent.id, shown, certificate, now: state.clock.now() };
+        match state.store.renew_agent(request).await.map_err(|e| store_status(&e))? {
+            Renewed::Now => {}
+            Renewed::Superseded => {
+                peer::quarantine(state, agent, caller.generation, &caller.address).await?;
+                return Err(Refusal::Forbidden.status("the certificate was replaced; the agent's key is in two places"));
+            }
+            Renewed::NotAllowed => return Err(Refusal::Forbidden.status("the agent may not renew; enroll again")),
         }
-        tracing::info!(agent = %caller.agent.id, not_after = %issued.not_after, "certificate renewed");
+        tracing::info!(agent = %agent.id, not_after = %issued.not_after, generation = issued.generation, "certificate renewed");
         let certificate = enrollment::certificate(&self.state, &issued);
         Ok(Response::new(v1::RenewResponse { certificate: Some(certificate) }))
     }

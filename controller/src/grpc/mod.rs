@@ -3,6 +3,7 @@
 //! Every call checks who is there ([`peer`]) before anything else; identity is never taken from a
 //! message.
 
+pub mod cuts;
 pub mod enrollment;
 pub mod link;
 pub mod output;
@@ -20,6 +21,7 @@ use cratekube_proto::v1::enrollment_server::EnrollmentServer;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::edge::bucket::Buckets;
 use crate::pki::authority::Authority;
 use crate::service::dispatch::Dispatch;
 use crate::service::watch::Watch;
@@ -36,6 +38,10 @@ pub struct GrpcState {
     pub watch: Watch,
     /// Makes agents' certificates.
     pub authority: Arc<Authority>,
+    /// Ends the connections of agents that are locked out.
+    pub cuts: cuts::Cuts,
+    /// How fast strangers may try join tokens.
+    pub enrolments: Arc<Buckets>,
     /// How often agents send heartbeats.
     pub heartbeat_interval: std::time::Duration,
     /// Time.

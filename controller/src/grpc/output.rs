@@ -3,6 +3,8 @@
 //! Chunks of one stream are stored in order; what arrived meanwhile for the same run is stored with
 //! one write, so that the disk and not the round trip sets the pace.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::AttemptId;
@@ -17,13 +19,17 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::peer::Caller;
+use super::peer::{self, Caller};
 use super::{GrpcState, store_status};
 use crate::store::OutputAppended;
 
 /// Bytes stored with one write at most.
 const MAX_WRITE: usize = 2 * 1024 * 1024;
 const OUTBOUND: usize = 64;
+/// Longest wait for an agent to take an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for an agent to take the reason for its stream's end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A chunk that was read and checked.
 struct Chunk {
@@ -42,9 +48,15 @@ pub fn open(
     let (outbound, stream) = mpsc::channel(OUTBOUND);
     tokio::spawn(async move {
         let stop = state.shutdown.soft.clone();
-        let ended = stop.run_until_cancelled(store_all(&state, &caller, inbound, &outbound)).await;
-        if let Some(Err(status)) = ended {
-            let _peer_may_be_gone = outbound.send(Err(status)).await;
+        let ended = stop.run_until_cancelled(async {
+            tokio::select! {
+                biased;
+                ended = store_all(&state, &caller, inbound, &outbound) => ended,
+                status = peer::ousted(&state, &caller) => Err(status),
+            }
+        });
+        if let Some(Err(status)) = ended.await {
+            let _peer_may_be_gone = outbound.send_timeout(Err(status), FAREWELL).await;
         }
     });
     ReceiverStream::new(stream)
@@ -69,13 +81,11 @@ async fn store_all(
         waiting = next;
         let attempt = chunk.attempt;
         let answer = store(state, caller, chunk).await?;
-        if state.clock.now() > caller.not_after {
-            return Err(Refusal::Unauthenticated.status("the client certificate has ended"));
-        }
         let (stored, closed) = answer.map_or((0, true), |stored| (stored, false));
         fault::point("output.stored");
         let answer = v1::OutputStored { attempt: attempt.to_string(), stored, closed };
-        outbound.send(Ok(answer)).await.map_err(|_| Refusal::Unavailable.status("the agent is gone"))?;
+        let gone = |_| Refusal::Unavailable.status("the agent is gone, or does not read");
+        outbound.send_timeout(Ok(answer), PATIENCE).await.map_err(gone)?;
     }
 }
 

@@ -17,14 +17,22 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::peer::Caller;
+use super::peer::{self, Caller};
 use super::{GrpcState, store_status};
+use crate::edge::bucket::Rate;
 use crate::service::conversation::{Connected, Declined, Greeting, Heartbeat, Order};
 
 /// The first message must come within this time.
 const HELLO: Duration = Duration::from_secs(10);
 /// More runs than an agent can hold.
 const MAX_RUNS: usize = 10_000;
+/// Longest wait for an agent to take the reason for its session's end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Longest wait for an agent to take a message; its heartbeats wait behind it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What an agent may say: far more than one with every slot in use has to say, and what it says anew
+/// when it connects comes at once.
+const MESSAGES: Rate = Rate { every: Duration::from_millis(5), burst: 10_000 };
 /// Messages on their way to one agent.
 const OUTBOUND: usize = 64;
 
@@ -41,7 +49,8 @@ pub fn open(
         let agent = caller.agent.id;
         if let Err(status) = converse(&state, &caller, inbound, &outbound).await {
             tracing::info!(%agent, code = ?status.code(), message = status.message(), "session ended");
-            let _peer_may_be_gone = outbound.send(Err(status)).await;
+            // One that reads nothing does not keep us here.
+            let _peer_may_be_gone = outbound.send_timeout(Err(status), FAREWELL).await;
         }
     });
     ReceiverStream::new(stream)
@@ -86,6 +95,12 @@ async fn serve(
         verdicts: verdicts(&connected.verdicts),
     };
     tell(outbound, Down::Welcome(welcome)).await?;
+    if caller.outdated {
+        tracing::info!(agent = %caller.agent.id, "the agent's key is less than what is certified now; it is to renew");
+        tell(outbound, Down::RenewNow(v1::RenewNow {})).await?;
+    }
+    let (ousted, mut full_at) = (peer::ousted(state, caller), Duration::ZERO);
+    tokio::pin!(ousted);
     loop {
         tokio::select! {
             biased;
@@ -97,14 +112,18 @@ async fn serve(
             () = connected.end.cancelled() => {
                 return Err(Refusal::Unavailable.status("the session is superseded or late; connect again"));
             }
+            status = &mut ousted => return Err(status),
             () = state.shutdown.soft.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
+            // The connection has its age: the agent comes again on a new one.
+            () = caller.retire.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
             message = inbound.next() => match message.transpose()? {
-                Some(message) => hear(state, caller, connected.session, message).await?,
+                Some(message) => {
+                    let paced = MESSAGES.take(full_at, state.clock.monotonic());
+                    full_at = paced.map_err(|_| Refusal::Exhausted.status("too many messages in too short a time"))?;
+                    hear(state, caller, connected.session, message).await?;
+                }
                 None => return Ok(()),
             },
-        }
-        if state.clock.now() > caller.not_after {
-            return Err(Refusal::Unauthenticated.status("the client certificate has ended"));
         }
     }
 }
@@ -160,7 +179,8 @@ fn down(state: &GrpcState, order: Order) -> Down {
 
 async fn tell(outbound: &Outbound, message: Down) -> Result<(), Status> {
     let message = v1::ControllerMessage { message: Some(message) };
-    outbound.send(Ok(message)).await.map_err(|_| Refusal::Unavailable.status("the agent is gone"))
+    let gone = |_| Refusal::Unavailable.status("the agent is gone, or does not read");
+    outbound.send_timeout(Ok(message), PATIENCE).await.map_err(gone)
 }
 
 fn greeting(hello: v1::Hello, address: String) -> Result<Greeting, Status> {

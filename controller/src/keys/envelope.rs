@@ -25,11 +25,16 @@ pub enum EnvelopeError {
     Damaged,
 }
 
-/// Seals and opens values under one master key.
+/// Seals values under one master key; opens those, and during a rotation those under the one before.
 pub struct Envelope {
+    key: Keyed,
+    older: Option<Keyed>,
+    mint: Mint,
+}
+
+struct Keyed {
     key: LessSafeKey,
     id: [u8; KEY_ID],
-    mint: Mint,
 }
 
 impl fmt::Debug for Envelope {
@@ -44,12 +49,30 @@ impl Envelope {
     /// # Errors
     /// When the key has another length.
     pub fn new(master: &Zeroizing<Vec<u8>>, mint: Mint) -> Result<Self, String> {
-        let wrong = || format!("the master key must have {KEY_LEN} bytes, found {}", master.len());
-        let unbound = UnboundKey::new(&AES_256_GCM, master).map_err(|_| wrong())?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, master);
-        let mut id = [0; KEY_ID];
-        id.copy_from_slice(&digest.as_ref()[..KEY_ID]);
-        Ok(Self { key: LessSafeKey::new(unbound), id, mint })
+        Ok(Self { key: keyed(master)?, older: None, mint })
+    }
+
+    /// An envelope that seals under a new master key and still opens what an older one sealed.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn between(old: &Zeroizing<Vec<u8>>, new: &Zeroizing<Vec<u8>>, mint: Mint) -> Result<Self, String> {
+        Ok(Self { key: keyed(new)?, older: Some(keyed(old)?), mint })
+    }
+
+    /// Whether a value was sealed under the master key that this one seals under.
+    #[must_use]
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        sealed.strip_prefix(MAGIC).is_some_and(|rest| rest.starts_with(&self.key.id))
+    }
+
+    /// Seals a value anew, unless it is sealed under the right key already.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn reseal(&self, context: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, EnvelopeError> {
+        let plain = self.open(context, sealed)?;
+        Ok((!self.is_current(sealed)).then(|| self.seal(context, &plain)))
     }
 
     /// Seals a value for a context.
@@ -60,10 +83,10 @@ impl Envelope {
         let mut body = plain.to_vec();
         let nonce_value = Nonce::assume_unique_for_key(nonce);
         // The only possible fault is a value of more than 64 GiB.
-        if self.key.seal_in_place_append_tag(nonce_value, Aad::from(context), &mut body).is_err() {
+        if self.key.key.seal_in_place_append_tag(nonce_value, Aad::from(context), &mut body).is_err() {
             return Vec::new();
         }
-        [&MAGIC[..], &self.id, &nonce, &body].concat()
+        [&MAGIC[..], &self.key.id, &nonce, &body].concat()
     }
 
     /// Opens a value that was sealed for the same context.
@@ -74,16 +97,25 @@ impl Envelope {
         let rest = sealed.strip_prefix(MAGIC).ok_or(EnvelopeError::Damaged)?;
         let (id, rest) = rest.split_at_checked(KEY_ID).ok_or(EnvelopeError::Damaged)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or(EnvelopeError::Damaged)?;
-        if id != self.id {
-            return Err(EnvelopeError::OtherKey);
-        }
+        let keys = std::iter::once(&self.key).chain(&self.older);
+        let keyed = keys.into_iter().find(|keyed| keyed.id == id).ok_or(EnvelopeError::OtherKey)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| EnvelopeError::Damaged)?;
         let mut body = Zeroizing::new(body.to_vec());
-        let plain = self.key.open_in_place(nonce, Aad::from(context), &mut body).map_err(|_| EnvelopeError::Damaged)?;
+        let plain =
+            keyed.key.open_in_place(nonce, Aad::from(context), &mut body).map_err(|_| EnvelopeError::Damaged)?;
         let length = plain.len();
         body.truncate(length);
         Ok(body)
     }
+}
+
+fn keyed(master: &Zeroizing<Vec<u8>>) -> Result<Keyed, String> {
+    let wrong = || format!("the master key must have {KEY_LEN} bytes, found {}", master.len());
+    let unbound = UnboundKey::new(&AES_256_GCM, master).map_err(|_| wrong())?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, master);
+    let mut id = [0; KEY_ID];
+    id.copy_from_slice(&digest.as_ref()[..KEY_ID]);
+    Ok(Keyed { key: LessSafeKey::new(unbound), id })
 }
 
 #[cfg(test)]
@@ -93,6 +125,19 @@ mod tests {
 
     fn envelope(byte: u8) -> Envelope {
         Envelope::new(&Zeroizing::new(vec![byte; KEY_LEN]), Mint::system(clock::system())).unwrap()
+    }
+
+    #[test]
+    fn between_two_keys_both_open_and_the_new_one_seals() {
+        let key = |byte| Zeroizing::new(vec![byte; KEY_LEN]);
+        let between = Envelope::between(&key(1), &key(2), Mint::system(clock::system())).unwrap();
+        let old = envelope(1).seal(b"ca", b"the key");
+        assert!(!between.is_current(&old));
+        let new = between.reseal(b"ca", &old).unwrap().unwrap();
+        assert_eq!(envelope(2).open(b"ca", &new).unwrap().as_slice(), b"the key");
+        assert_eq!(between.reseal(b"ca", &new), Ok(None), "once is enough");
+        assert_eq!(between.reseal(b"other", &old), Err(EnvelopeError::Damaged));
+        assert_eq!(between.reseal(b"ca", &envelope(3).seal(b"ca", b"x")), Err(EnvelopeError::OtherKey));
     }
 
     #[test]

@@ -6,17 +6,20 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{clock::Clock, files, mint::Mint, tls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::CertificateDer;
 
-use super::PkiError;
+use super::{PkiError, keys};
 use crate::keys::Envelope;
 
 const CERTIFICATE: &str = "ca.pem";
-const KEY: &str = "ca.key.sealed";
-const CONTEXT: &[u8] = b"pki/ca";
+/// Name of the file with the sealed key.
+pub(crate) const KEY: &str = "ca.key.sealed";
+/// What the key is sealed for.
+pub(crate) const CONTEXT: &[u8] = b"pki/ca";
 /// Life of the authority: it must outlive every cluster's own (ten years in RKE) to be a non-event.
 const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// Certificates begin in the past, for clocks that are behind and for our own when it was ahead: what is
@@ -29,6 +32,8 @@ pub struct Authority {
     pub(super) issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     pem: String,
+    /// Of the keys that it makes, and the least that it certifies.
+    pub(super) algorithm: KeyAlgorithm,
     pub(super) clock: Clock,
     pub(super) mint: Mint,
 }
@@ -44,16 +49,23 @@ impl Authority {
     ///
     /// # Errors
     /// [`PkiError::Unusable`] when it should be there and cannot be read: it is never made anew.
-    pub fn load(data: &Path, is_new: bool, envelope: &Envelope, clock: Clock, mint: Mint) -> Result<Self, PkiError> {
+    pub fn load(
+        data: &Path,
+        is_new: bool,
+        algorithm: KeyAlgorithm,
+        envelope: &Envelope,
+        clock: Clock,
+        mint: Mint,
+    ) -> Result<Self, PkiError> {
         let read = |name: &str| {
             let path = data.join(name);
             let file = |source| PkiError::File { path: path.display().to_string(), source };
             files::read_optional(&path).map_err(file)
         };
         match (read(CERTIFICATE)?, read(KEY)?) {
-            (Some(pem), Some(sealed)) => Self::open(data, &pem, &sealed, envelope, clock, mint),
+            (Some(pem), Some(sealed)) => Self::open(data, (&pem, &sealed), algorithm, envelope, clock, mint),
             // A first start that was killed between its two files left the key only.
-            (None, _) if is_new => Self::make(data, envelope, clock, mint),
+            (None, _) if is_new => Self::make(data, algorithm, envelope, clock, mint),
             (None, _) => Err(unusable(data, CERTIFICATE, "it is missing")),
             (Some(_), None) => Err(unusable(data, KEY, "it is missing")),
         }
@@ -61,8 +73,8 @@ impl Authority {
 
     fn open(
         data: &Path,
-        pem: &[u8],
-        sealed: &[u8],
+        (pem, sealed): (&[u8], &[u8]),
+        algorithm: KeyAlgorithm,
         envelope: &Envelope,
         clock: Clock,
         mint: Mint,
@@ -76,11 +88,17 @@ impl Authority {
         let issuer =
             Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(data, CERTIFICATE, &e.to_string()))?;
         let pem = String::from_utf8_lossy(pem).into_owned();
-        Ok(Self { issuer, certificate, pem, clock, mint })
+        Ok(Self { issuer, certificate, pem, algorithm, clock, mint })
     }
 
-    fn make(data: &Path, envelope: &Envelope, clock: Clock, mint: Mint) -> Result<Self, PkiError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    fn make(
+        data: &Path,
+        algorithm: KeyAlgorithm,
+        envelope: &Envelope,
+        clock: Clock,
+        mint: Mint,
+    ) -> Result<Self, PkiError> {
+        let key = keys::make(algorithm)?;
         let now = clock.now();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "CrateKube Cluster Management CA");
@@ -98,7 +116,7 @@ impl Authority {
         write(CERTIFICATE, certificate.pem().as_bytes())?;
         let pem = certificate.pem();
         let certificate = certificate.der().clone();
-        Ok(Self { issuer: Issuer::new(params, key), certificate, pem, clock, mint })
+        Ok(Self { issuer: Issuer::new(params, key), certificate, pem, algorithm, clock, mint })
     }
 
     /// The authority's certificate.
@@ -111,6 +129,12 @@ impl Authority {
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// The kind of keys that it makes, and the least that it certifies.
+    #[must_use]
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
     }
 
     /// Certificates that agents and controllers trust.
@@ -166,8 +190,17 @@ pub(super) mod tests {
     }
 
     pub(in crate::pki) fn load(data: &Path, is_new: bool, byte: u8) -> Result<Authority, PkiError> {
+        load_with(data, is_new, byte, KeyAlgorithm::EcdsaP256)
+    }
+
+    pub(in crate::pki) fn load_with(
+        data: &Path,
+        is_new: bool,
+        byte: u8,
+        algorithm: KeyAlgorithm,
+    ) -> Result<Authority, PkiError> {
         let clock = clock::system();
-        Authority::load(data, is_new, &envelope(byte), clock.clone(), Mint::system(clock))
+        Authority::load(data, is_new, algorithm, &envelope(byte), clock.clone(), Mint::system(clock))
     }
 
     #[test]
@@ -177,7 +210,7 @@ pub(super) mod tests {
         let clock = ManualClock::at(now);
         clock.jump(3_600_000);
         let mint = Mint::system(clock.clone());
-        let authority = Authority::load(dir.path(), true, &envelope(1), clock, mint).unwrap();
+        let authority = Authority::load(dir.path(), true, KeyAlgorithm::EcdsaP256, &envelope(1), clock, mint).unwrap();
         let listener = authority.issue_server(&["localhost".to_owned()]).unwrap();
         for certificate in &listener.chain {
             let (_, read) = x509_parser::parse_x509_certificate(certificate).unwrap();

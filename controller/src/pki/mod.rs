@@ -4,6 +4,9 @@
 
 pub mod authority;
 pub mod issue;
+pub(crate) mod keys;
+
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 
 /// A fault of the certificate authority.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,11 @@ pub enum PkiError {
     /// A certificate cannot be made.
     #[error("cannot make a certificate: {0}")]
     Make(String),
+    /// The key of a certificate request is not good enough.
+    #[error(
+        "the certificate request is not acceptable: its key is of a kind or size that is not certified here; use {0}"
+    )]
+    Key(KeyAlgorithm),
     /// A certificate request is not acceptable.
     #[error("the certificate request is not acceptable: {0}")]
     Request(String),

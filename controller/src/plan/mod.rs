@@ -9,3 +9,4 @@ pub mod evidence;
 pub mod reconcile;
 pub mod retry;
 pub mod settle;
+pub mod standing;

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::runtime::clock::Clock;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::anchor::Anchor;
+use crate::edge::renewal::Renewal;
+use crate::grpc::cuts::Cuts;
 use crate::keys::signing::Watched;
 use crate::service::dispatch::Dispatch;
 use crate::service::revocations::Refresh;
@@ -21,6 +24,10 @@ use crate::store::Store;
 /// How often forgotten things are thrown away.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
+/// How often it is looked whether an agent was locked out: it must be cut within five seconds.
+const CUT_EVERY: Duration = Duration::from_secs(1);
+/// How often the files of certificates are read again: tools that renew them do so days ahead.
+const LOOK_AT_CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 /// How often what other processes revoked or rotated is looked for: it is to take effect within 5 s.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How old the anchor of the audit log may be: what is cut off within this time is not seen.
@@ -44,6 +51,32 @@ pub fn start(
         let (store, now) = (Arc::clone(&store), clock.now());
         async move { store.purge_expired(now).await }
     }));
+}
+
+/// Ends the connections of agents that were locked out, wherever that was done, until told to stop.
+pub fn cut_connections(tasks: &TaskTracker, store: Arc<dyn Store>, cuts: Cuts, stop: &CancellationToken) {
+    tasks.spawn(drive("cuts", CUT_EVERY, stop.clone(), move || {
+        let (store, cuts) = (Arc::clone(&store), cuts.clone());
+        async move { cuts.pass(&*store).await }
+    }));
+}
+
+/// Keeps the listeners' certificates fresh, and looks at once when told to, until told to stop.
+pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, look: Arc<Notify>, stop: &CancellationToken) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AT_CERTIFICATES_EVERY) => {}
+                () = look.notified() => {}
+            }
+            for renewal in &renewals {
+                renewal.pass();
+            }
+        }
+    });
 }
 
 /// What concerns users, and is changed by other processes too.

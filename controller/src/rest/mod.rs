@@ -19,6 +19,7 @@ mod furnish;
 pub mod generations;
 mod health;
 mod idempotency;
+pub mod join_tokens;
 pub mod limits;
 pub mod openapi;
 pub mod operations;

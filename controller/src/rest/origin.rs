@@ -56,7 +56,11 @@ mod tests {
     use std::sync::Arc;
 
     fn origin(peer: &str, headers: &[&str]) -> String {
-        let peer = Peer { address: format!("{peer}:1").parse().unwrap(), certificates: Arc::new([]) };
+        let peer = Peer {
+            address: format!("{peer}:1").parse().unwrap(),
+            certificates: Arc::new([]),
+            retire: tokio_util::sync::CancellationToken::new(),
+        };
         let mut map = HeaderMap::new();
         headers.iter().for_each(|value| _ = map.append(FORWARDED_FOR, value.parse().unwrap()));
         let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap());

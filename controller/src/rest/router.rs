@@ -9,8 +9,8 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, api_keys, audit, auth, clusters, environments, events, generations, health, openapi, operations, output,
-    problems, quarantine, revocations,
+    agents, api_keys, audit, auth, clusters, environments, events, generations, health, join_tokens, openapi,
+    operations, output, problems, quarantine, revocations,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -48,6 +48,11 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/operations/{id}/retry", post(operations::retry::retry)),
         ("/v1/admin/agents", get(agents::list::list)),
         ("/v1/admin/agents/{id}", get(agents::show::show)),
+        ("/v1/admin/agents/{id}/revoke", post(agents::bar::revoke)),
+        ("/v1/admin/agents/{id}/ban", post(agents::bar::ban)),
+        ("/v1/admin/agents/{id}/unban", post(agents::bar::unban)),
+        ("/v1/admin/join-tokens", get(join_tokens::list::list).post(join_tokens::create::create)),
+        ("/v1/admin/join-tokens/{id}", delete(join_tokens::withdraw::withdraw)),
         ("/v1/admin/api-keys", get(api_keys::list::list).post(api_keys::create::create)),
         ("/v1/admin/api-keys/{id}", delete(api_keys::revoke::revoke)),
         ("/v1/admin/revocations", get(revocations::list::list).post(revocations::create::create)),

@@ -55,6 +55,8 @@ pub struct RestParts {
     /// Key of cursors and idempotency digests. Must be the same after a restart, or repeated requests
     /// are taken for new ones under a used key.
     pub mac_key: [u8; 32],
+    /// SHA-256 of the authority that new agents are to trust, lower-case hex.
+    pub ca_sha256: String,
     /// Bounds.
     pub limits: Limits,
     /// Users and their keys.
@@ -74,6 +76,7 @@ pub struct Inner {
     pub(super) service: Service,
     pub(super) tokens: Arc<Tokens>,
     pub(super) mac_key: hmac::Key,
+    pub(super) ca_sha256: String,
     pub(super) limits: Limits,
     pub(super) users: UserSettings,
     pub(super) logins: Buckets,
@@ -96,6 +99,7 @@ impl RestState {
             service: parts.service,
             tokens: parts.tokens,
             mac_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.mac_key),
+            ca_sha256: parts.ca_sha256,
             limits: parts.limits,
             shutdown: parts.shutdown,
         }))

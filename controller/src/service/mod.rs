@@ -11,6 +11,7 @@ pub mod conversation;
 mod credit;
 pub mod dispatch;
 pub mod environments;
+pub mod identity;
 pub mod leases;
 pub mod lines;
 pub mod operations;
@@ -112,6 +113,9 @@ pub enum ServiceError {
     /// The cluster is at another revision.
     #[error("the cluster is at revision {0}")]
     Changed(u64),
+    /// The join token was used; there is nothing left to take back.
+    #[error("the join token was used: revoke the agent that it made")]
+    TokenUsed,
     /// The cluster is protected against removal.
     #[error("the cluster is protected against removal")]
     Protected,

@@ -61,7 +61,8 @@ pub fn open_secrets(vault: &dyn SpecVault, cluster: ClusterId, sealed: &[u8]) ->
     Ok(SpecSecrets { registry_passwords: passwords.iter().map(read).collect::<Result<_, _>>()? })
 }
 
-fn context(cluster: ClusterId) -> Vec<u8> {
+/// What the secrets of a cluster are sealed for.
+pub(crate) fn context(cluster: ClusterId) -> Vec<u8> {
     [b"cratekube/spec-secrets/v1/".as_slice(), cluster.0.as_bytes()].concat()
 }
 

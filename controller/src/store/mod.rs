@@ -32,7 +32,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -110,11 +110,39 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Keeps a join token (its hash) until it is used or ends.
     async fn keep_join_token(&self, token: NewJoinToken, audit: AuditEntry) -> Result<(), StoreError>;
 
+    /// Join tokens that are not forgotten, newest first.
+    async fn join_tokens(&self, page: PageRequest) -> Result<Page<JoinTokenRecord>, StoreError>;
+
+    /// Takes back a join token that was not used.
+    async fn withdraw_join_token(
+        &self,
+        token: JoinTokenId,
+        audit: AuditEntry,
+        now: Timestamp,
+    ) -> Result<Withdrawn, StoreError>;
+
     /// Consumes a join token and records the agent, in one transaction: of two that race, one wins.
     async fn enroll_agent(&self, request: EnrollAgent) -> Result<Enrolled, StoreError>;
 
-    /// Records a renewed certificate.
-    async fn renew_agent(&self, agent: AgentId, certificate: CertificateFacts) -> Result<bool, StoreError>;
+    /// A certificate of an agent.
+    async fn certificate(&self, agent: AgentId, serial: &str) -> Result<Option<CertificateRecord>, StoreError>;
+
+    /// The agent shows a certificate for the first time: it is in use from now on, and those before it
+    /// are replaced. False when it was replaced itself.
+    async fn use_certificate(&self, request: UseCertificate) -> Result<bool, StoreError>;
+
+    /// Records a new certificate beside the one in use. One that was made before and never shown is
+    /// replaced by it: its answer was lost.
+    async fn renew_agent(&self, request: RenewAgent) -> Result<Renewed, StoreError>;
+
+    /// Locks an agent out and orders its connections cut.
+    async fn bar_agent(&self, request: BarAgent) -> Result<Barred, StoreError>;
+
+    /// Lets an agent's name and keys enrol again. The agent itself stays revoked.
+    async fn lift_ban(&self, agent: AgentId, audit: AuditEntry, now: Timestamp) -> Result<Barred, StoreError>;
+
+    /// Cuts that were ordered after the one with this number, oldest first.
+    async fn cuts(&self, after: u64) -> Result<Vec<Cut>, StoreError>;
 
     /// An agent.
     async fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError>;
@@ -262,8 +290,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The link of the audit log's chain with this number, when there is one; the newest without a number.
     async fn audit_link(&self, number: Option<u64>) -> Result<Option<AuditLink>, StoreError>;
 
-    /// Forgets idempotency keys, join tokens, API keys and revocations that ended before `now` (API
-    /// keys some time after their end). Returns how many.
+    /// Forgets what ended before `now`: idempotency keys, revocations, join tokens (a used one later, so
+    /// that its reuse is noticed), API keys (some time after their end), certificates that cannot be
+    /// renewed any more. Returns how many.
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Whether the store answers and can write.

@@ -89,6 +89,17 @@ impl AgentHost {
         Ok(())
     }
 
+    /// Enrols again under a new identity; it must not run.
+    ///
+    /// # Errors
+    /// When the controller refuses.
+    pub async fn enroll_again(&self, join_token: &str) -> anyhow::Result<()> {
+        let token_file = self.config.with_file_name("join-token");
+        write_private(&token_file, join_token)?;
+        let token_file = token_file.to_string_lossy();
+        run(&self.program, &self.config, &["enroll", "--force", "--token-file", &token_file]).await.map(|_| ())
+    }
+
     /// Where its executable is.
     #[must_use]
     pub fn program(&self) -> &Path {

@@ -7,6 +7,7 @@ pub mod aftermath;
 pub mod agent;
 pub mod controller;
 pub mod gate;
+pub mod indoors;
 pub mod kills;
 pub mod link;
 pub mod process;

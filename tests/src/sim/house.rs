@@ -23,9 +23,9 @@ use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
 use cratekube_common::runtime::{files, tls};
-use cratekube_controller::app::{Controller, Outside, StartError, tokens};
+use cratekube_controller::app::{Controller, Outside, StartError, open_data, tokens};
 use cratekube_controller::config::Config;
-use cratekube_controller::datadir::{DataDir, Opening};
+use cratekube_controller::datadir::Opening;
 use cratekube_controller::store::sqlite::{DATABASE_FILE, Execution, SqliteOptions, SqliteStore};
 use cratekube_controller::store::{NewJoinToken, Store as _, StoreError};
 use serde_json::json;
@@ -223,9 +223,8 @@ impl House {
     #[must_use]
     pub fn token(&self, subject: &str) -> String {
         let host = &self.hosts[CONTROLLER];
-        let (data, key) = (&self.config.data.directory, &self.config.data.master_key);
         let issue = || -> anyhow::Result<String> {
-            let data = DataDir::open(data, key, Opening::Command, &host.clock, &host.mint)?;
+            let data = open_data(&self.config, Opening::Command, &host.clock, &host.mint)?;
             let tokens = tokens(&self.config, &data, Arc::clone(&host.clock))?;
             let everything = |role| Grant { role, environments: EnvironmentPattern::any() };
             let grants = [everything(Role::Operator), everything(Role::Admin)];
@@ -367,8 +366,7 @@ impl LayOut<'_> {
     /// The controller's data directory, with a join token for each bastion.
     fn controller(&self) -> anyhow::Result<(Trust, Vec<JoinToken>)> {
         let host = &self.hosts[CONTROLLER];
-        let (directory, key) = (&self.config.data.directory, &self.config.data.master_key);
-        let data = DataDir::open(directory, key, Opening::Serve, &host.clock, &host.mint)?;
+        let data = open_data(self.config, Opening::Serve, &host.clock, &host.mint)?;
         let store = SqliteStore::open(&data.path, INLINE)?;
         let mut tokens = Vec::new();
         for n in 0..self.bastions {
@@ -378,7 +376,9 @@ impl LayOut<'_> {
                 id: host.mint.id(),
                 secret_sha256: tls::sha256_hex(secret.as_bytes()),
                 agent: Some(bastion(n).parse().map_err(anyhow::Error::msg)?),
+                volume: None,
                 environments: EnvironmentPattern::any(),
+                created_by: "local".into(),
                 created_at: now,
                 expires_at: now.after(Duration::from_secs(3600)),
             };

@@ -1,5 +1,6 @@
 //! `/v1/admin/agents`.
 
+pub(super) mod bar;
 pub(super) mod change;
 pub(super) mod forget;
 pub(super) mod list;

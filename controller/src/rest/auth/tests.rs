@@ -143,7 +143,11 @@ async fn hostile_row_25_every_bad_key_gets_the_same_answer_and_its_own_reason_in
 
 /// A request that comes from an address.
 async fn attempt_from(world: &World, address: &str, forwarded_for: &str) -> Answer {
-    let peer = Peer { address: format!("{address}:4711").parse().unwrap(), certificates: Arc::new([]) };
+    let peer = Peer {
+        address: format!("{address}:4711").parse().unwrap(),
+        certificates: Arc::new([]),
+        retire: tokio_util::sync::CancellationToken::new(),
+    };
     let router = world.router.clone().layer(axum::Extension(peer));
     let request = Request::post(TOKEN).header("content-type", "application/json");
     let request = request.header("x-forwarded-for", forwarded_for);

@@ -15,8 +15,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, api_keys, audit, auth, clusters, environments, events, generations, health, operations, output, problems,
-    quarantine, revocations,
+    agents, api_keys, audit, auth, clusters, environments, events, generations, health, join_tokens, operations,
+    output, problems, quarantine, revocations,
 };
 
 pub(super) use spec::Spec;
@@ -76,6 +76,12 @@ pub(super) struct IdempotencyHeader {
         output::show,
         agents::list::list,
         agents::show::show,
+        agents::bar::revoke,
+        agents::bar::ban,
+        agents::bar::unban,
+        join_tokens::list::list,
+        join_tokens::create::create,
+        join_tokens::withdraw::withdraw,
         api_keys::list::list,
         api_keys::create::create,
         api_keys::revoke::revoke,

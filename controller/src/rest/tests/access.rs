@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cratekube_common::domain::audit::AuditOutcome;
 use cratekube_common::domain::environment::Role;
 use http::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::edge::Peer;
@@ -162,7 +163,11 @@ async fn hostile_row_25_a_flood_of_bad_tokens_does_not_flood_the_audit() {
 #[tokio::test]
 async fn the_audit_names_the_address_of_the_connection_and_believes_no_header_about_it() {
     let world = World::new().await;
-    let peer = Peer { address: "192.0.2.7:4711".parse().unwrap(), certificates: Arc::new([]) };
+    let peer = Peer {
+        address: "192.0.2.7:4711".parse().unwrap(),
+        certificates: Arc::new([]),
+        retire: CancellationToken::new(),
+    };
     let router = world.router.clone().layer(axum::Extension(peer));
     let request = http::Request::get("/v1/environments").header("x-forwarded-for", "10.9.9.9");
     router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();

@@ -69,4 +69,10 @@ pub(super) const TABLE: &[Row] = &[
     row("GET", "/v1/admin/revocations", AdminEverywhere, "", 200),
     row("POST", "/v1/admin/revocations", AdminEverywhere, "{}", 422),
     row("GET", "/v1/admin/audit", AdminEverywhere, "", 200),
+    row("POST", "/v1/admin/agents/{id}/revoke", AdminEverywhere, r#"{"reason": "x"}"#, 404),
+    row("POST", "/v1/admin/agents/{id}/ban", AdminEverywhere, r#"{"reason": "x"}"#, 404),
+    row("POST", "/v1/admin/agents/{id}/unban", AdminEverywhere, r#"{"reason": "x"}"#, 404),
+    row("GET", "/v1/admin/join-tokens", AdminEverywhere, "", 200),
+    row("POST", "/v1/admin/join-tokens", AdminEverywhere, r#"{"lifetime": "25h"}"#, 422),
+    row("DELETE", "/v1/admin/join-tokens/{id}", AdminEverywhere, "", 404),
 ];

@@ -18,8 +18,10 @@ const TOLERATED_SKEW_MS: u64 = 300_000;
 pub(in super::super) struct AgentView {
     id: String,
     name: String,
-    /// What it may do: `active`, `cordoned`, `draining` or `revoked`.
+    /// What it may do: `active`, `cordoned`, `draining`, `quarantined` or `revoked`.
     state: &'static str,
+    /// Whether its name and keys are barred from enrolling.
+    banned: bool,
     /// Whether it is connected now.
     online: bool,
     /// True when it is `draining` and holds no run any more: it can go.
@@ -82,6 +84,8 @@ pub(super) struct ScrubView {
 #[schema(as = Certificate)]
 pub(super) struct CertificateView {
     serial: String,
+    /// How many it had with this one.
+    generation: u64,
     expires_at: String,
 }
 
@@ -95,6 +99,7 @@ impl From<&AgentNow> for AgentView {
             id: agent.id.to_string(),
             name: agent.name.to_string(),
             state: agent.state.as_str(),
+            banned: agent.banned,
             online: seen.is_some(),
             drained: agent.state == AgentState::Draining && agent.running.is_empty(),
             environments: agent.environments.to_string(),
@@ -115,6 +120,7 @@ impl From<&AgentNow> for AgentView {
             clock_warning: last_seen.zip(clock_skew_ms).and_then(|(seen, skew)| clock_warning(seen, skew)),
             certificate: CertificateView {
                 serial: agent.certificate_serial.clone(),
+                generation: agent.certificate_generation,
                 expires_at: agent.certificate_not_after.to_string(),
             },
         }
@@ -180,6 +186,8 @@ mod tests {
             enrolled_at: Timestamp::from_millis(0),
             certificate_serial: "ab".into(),
             certificate_not_after: Timestamp::from_millis(86_400_000),
+            certificate_generation: 2,
+            banned: false,
             facts: Some(AgentFacts {
                 version: "0.1.0".into(),
                 hostname: "host\u{1b}[0m".into(),

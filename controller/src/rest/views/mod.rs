@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 use super::visible::visible;
 
 /// Text that came from outside.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     visible(text).into_owned()
 }
 

@@ -142,7 +142,9 @@ impl House {
             id: self.id(),
             secret_sha256: hash(secret),
             agent: None,
+            volume: None,
             environments: environments.parse().unwrap(),
+            created_by: "ann".into(),
             created_at: self.now(),
             expires_at: self.now().after(Duration::from_secs(3_600)),
         };
@@ -156,10 +158,18 @@ impl House {
             secret_sha256: hash(secret),
             agent: self.id(),
             name: name.parse().unwrap(),
-            certificate: CertificateFacts { serial: "0a".into(), not_after: self.now() },
+            volumes: Vec::new(),
+            certificate: self.certificate("0a", 1),
             audit: entry("agent.enroll", name),
             now: self.now(),
         }
+    }
+
+    /// A certificate for a day, with a key of its own.
+    pub fn certificate(&self, serial: &str, generation: u64) -> CertificateFacts {
+        let key_sha256 = hash(&self.id::<AgentId>().to_string());
+        let not_after = self.now().after(Duration::from_secs(24 * 3_600));
+        CertificateFacts { serial: serial.into(), generation, key_sha256, not_after }
     }
 
     /// An agent that enrolled, without a connection.

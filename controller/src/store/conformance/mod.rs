@@ -14,6 +14,7 @@ mod ending;
 mod happening;
 mod histories;
 pub mod house;
+mod identity;
 mod keeping;
 mod leasing;
 mod listing;
@@ -86,6 +87,7 @@ pub fn stories() -> Vec<&'static Story> {
         output::STORIES,
         connecting::STORIES,
         agents::STORIES,
+        identity::STORIES,
         listing::STORIES,
         keeping::STORIES,
         users::STORIES,

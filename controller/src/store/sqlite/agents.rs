@@ -19,7 +19,8 @@ use super::rows::{self, json, key};
 use crate::store::{HeartbeatFacts, Page, PageRequest};
 
 const AGENT: &str = "a.id, a.name, a.state, a.environments, a.enrolled_at, a.certificate_serial, \
-     a.certificate_not_after, a.facts, s.seen_at, s.clock_skew_ms, s.volumes, a.seq \
+     a.certificate_not_after, a.facts, s.seen_at, s.clock_skew_ms, s.volumes, a.seq, a.generation, \
+     EXISTS (SELECT 1 FROM bans b WHERE b.agent = a.id) \
      FROM agents a LEFT JOIN sightings s ON s.agent = a.id";
 /// How old what is written of heartbeats may be.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
@@ -72,6 +73,8 @@ fn agent(row: &Row<'_>) -> Result<(Agent, i64), rusqlite::Error> {
         enrolled_at: rows::time(row, 4)?,
         certificate_serial: row.get(5)?,
         certificate_not_after: rows::time(row, 6)?,
+        certificate_generation: rows::count(row, 12)?,
+        banned: row.get(13)?,
         facts,
         last_seen_at: rows::time_or_null(row, 8)?,
         clock_skew_ms: row.get(9)?,
@@ -90,7 +93,8 @@ fn hold(db: &Connection, agent: &mut Agent) -> Result<(), Fault> {
 
 /// Writes what heartbeats said, and takes volumes that nobody serves yet.
 pub(super) fn write_sightings(db: &Connection, seen: &[(AgentId, HeartbeatFacts)]) -> Result<(), Fault> {
-    let mut known = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND state <> 'revoked')")?;
+    let known = "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND state NOT IN ('revoked', 'quarantined'))";
+    let mut known = db.prepare_cached(known)?;
     for (agent, facts) in seen {
         if known.query_row([key(agent)], |row| row.get(0))? {
             sight(db, *agent, facts.seen_at, Some(facts.clock_skew_ms), &facts.volumes)?;

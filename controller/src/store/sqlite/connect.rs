@@ -46,7 +46,7 @@ pub(super) fn connect(db: &Connection, request: &ConnectAgent) -> Result<Vec<(At
 fn may_connect(db: &Connection, agent: AgentId) -> Result<bool, Fault> {
     let mut select = db.prepare_cached("SELECT state FROM agents WHERE id = ?1")?;
     let state: Option<AgentState> = select.query_row([key(agent)], |row| rows::word(row, 0)).optional()?;
-    Ok(state.is_some_and(|state| state != AgentState::Revoked))
+    Ok(state.is_some_and(AgentState::may_connect))
 }
 
 fn record_facts(db: &Connection, request: &ConnectAgent) -> Result<(), Fault> {

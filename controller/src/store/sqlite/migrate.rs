@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../../migrations/sqlite/0002_runs.sql"),
     include_str!("../../../migrations/sqlite/0003_users.sql"),
+    include_str!("../../../migrations/sqlite/0004_agent_identity.sql"),
     include_str!("../../../migrations/sqlite/0005_recovery.sql"),
     include_str!("../../../migrations/sqlite/0007_events.sql"),
 ];

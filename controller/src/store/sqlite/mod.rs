@@ -12,6 +12,8 @@ mod accept;
 mod agents;
 mod attempts;
 mod audit;
+mod bars;
+mod certificates;
 mod clusters;
 mod connect;
 mod ending;
@@ -28,6 +30,7 @@ mod page;
 mod readers;
 mod retries;
 mod rows;
+mod sealed;
 mod settle;
 mod users;
 mod writer;
@@ -48,7 +51,7 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -61,10 +64,11 @@ use tokio::sync::watch;
 
 use super::{
     AcceptOperation, AcceptProvision, Acceptance, AgentChanged, ApiKeyUsed, Applied, AttemptRecord, AuditFilter,
-    AuditLink, AuditRecord, CancelOperation, Cancellation, CertificateFacts, ChangeAgent, ClusterFilter, ConnectAgent,
-    EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, ForceUnlock, Forced, ForgetAgent,
-    Forgotten, HeartbeatFacts, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, OutputAppended,
-    OutputPiece, Page, PageRequest, ProtectCluster, Protected, Settled, Store, StoreError, UseApiKey,
+    AuditLink, AuditRecord, BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord, ChangeAgent,
+    ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events, Evidence,
+    ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, JoinTokenRecord, LeaseTasks, LeasedTask, NewApiKey,
+    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, ProtectCluster, Protected,
+    RenewAgent, Renewed, Settled, Store, StoreError, UseApiKey, UseCertificate, Withdrawn,
 };
 use crate::plan::settle::RetryPolicy;
 use output::Output;
@@ -159,6 +163,18 @@ impl SqliteStore {
         self.readers.scan(move |db| audit::verify(db, anchor.as_ref())).await
     }
 
+    /// Seals the secrets of every cluster anew, in one transaction; `anew` answers nothing for one that
+    /// is so already. Answers how many there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when one of them does not open; none is changed then.
+    pub async fn reseal_secrets<F>(&self, anew: F) -> Result<u64, StoreError>
+    where
+        F: Fn(ClusterId, &[u8]) -> Result<Option<Vec<u8>>, String> + Send + 'static,
+    {
+        self.writer.run(move |db| sealed::reseal(db, anew)).await
+    }
+
     async fn write_sightings(&self, seen: Vec<(AgentId, HeartbeatFacts)>) -> Result<(), StoreError> {
         if seen.is_empty() {
             return Ok(());
@@ -246,8 +262,41 @@ impl Store for SqliteStore {
         self.writer.run(move |db| enroll::enroll(db, &request)).await
     }
 
-    async fn renew_agent(&self, agent: AgentId, certificate: CertificateFacts) -> Result<bool, StoreError> {
-        self.writer.run(move |db| enroll::renew(db, agent, &certificate)).await
+    async fn join_tokens(&self, page: PageRequest) -> Result<Page<JoinTokenRecord>, StoreError> {
+        self.readers.scan(move |db| enroll::tokens(db, &page)).await
+    }
+
+    async fn withdraw_join_token(
+        &self,
+        token: JoinTokenId,
+        audit: AuditEntry,
+        now: Timestamp,
+    ) -> Result<Withdrawn, StoreError> {
+        self.writer.run(move |db| enroll::withdraw(db, token, &audit, now)).await
+    }
+
+    async fn certificate(&self, agent: AgentId, serial: &str) -> Result<Option<CertificateRecord>, StoreError> {
+        self.readers.point(|db| certificates::find(db, agent, serial))
+    }
+
+    async fn use_certificate(&self, request: UseCertificate) -> Result<bool, StoreError> {
+        self.writer.run(move |db| certificates::begin(db, &request)).await
+    }
+
+    async fn renew_agent(&self, request: RenewAgent) -> Result<Renewed, StoreError> {
+        self.writer.run(move |db| certificates::renew(db, &request)).await
+    }
+
+    async fn bar_agent(&self, request: BarAgent) -> Result<Barred, StoreError> {
+        self.writer.run(move |db| bars::bar(db, &request)).await
+    }
+
+    async fn lift_ban(&self, agent: AgentId, audit: AuditEntry, now: Timestamp) -> Result<Barred, StoreError> {
+        self.writer.run(move |db| bars::lift(db, agent, &audit, now)).await
+    }
+
+    async fn cuts(&self, after: u64) -> Result<Vec<Cut>, StoreError> {
+        self.readers.point(|db| bars::cuts(db, after))
     }
 
     async fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError> {

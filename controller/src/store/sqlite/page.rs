@@ -48,6 +48,7 @@ fn bounded(limit: usize) -> usize {
     limit.clamp(1, MAX_ITEMS)
 }
 
-fn rows(limit: usize) -> i64 {
+/// How many rows are read for a list: one more than asked for, to see whether there is a next part.
+pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(bounded(limit) + 1).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@ use rusqlite::params;
 use super::{house, raw};
 use crate::plan::settle::RetryPolicy;
 use crate::store::conformance::house::{Bastion, failure, held};
-use crate::store::{Acceptance, Applied, CertificateFacts, Settled};
+use crate::store::{Acceptance, Applied, Settled};
 
 #[tokio::test]
 async fn the_lock_of_a_cluster_holds_whoever_forgets_to_look() {
@@ -57,14 +57,12 @@ async fn agents_that_are_cordoned_draining_or_revoked_get_nothing() {
     let bastion = house.bastion("bastion-a", "*").await;
     let work = house.running(bastion, "prod", "web").await;
     house.provisioned("prod", "other").await;
-    for state in ["cordoned", "draining", "revoked"] {
+    for state in ["cordoned", "draining", "quarantined", "revoked"] {
         raw(dir.path()).execute("UPDATE agents SET state = ?1", [state]).unwrap();
         assert!(house.lease(bastion, 4).await.is_empty(), "{state}");
         let verdict = house.connect(bastion, vec![held(&work)]).await[0].1;
-        assert_eq!(verdict == RunVerdict::Forget, state == "revoked", "{state}");
+        assert_eq!(verdict == RunVerdict::Forget, ["quarantined", "revoked"].contains(&state), "{state}");
     }
-    let certificate = CertificateFacts { serial: "ff".into(), not_after: house.now() };
-    assert!(!house.store.renew_agent(bastion.agent, certificate).await.unwrap());
     let namesake = house.bastion("bastion-a", "*").await;
     assert_eq!(house.lease(namesake, 4).await.len(), 1, "the name is free again");
 }

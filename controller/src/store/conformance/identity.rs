@@ -1,0 +1,200 @@
+//! Identities of agents: certificates one after the other, tokens with conditions, and being locked out.
+
+use std::time::Duration;
+
+use cratekube_common::domain::agent::AgentState;
+use cratekube_common::domain::id::{AgentId, JoinTokenId, VolumeId};
+
+use super::family;
+use super::house::{House, entry, hash};
+use crate::store::{
+    Bar, BarAgent, Barred, CertificateFacts, EnrollRefusal, Enrolled, NewJoinToken, PageRequest, RenewAgent, Renewed,
+    UseCertificate, Withdrawn,
+};
+
+family![
+    a_certificate_is_in_use_once_it_is_shown,
+    one_whose_answer_was_lost_is_replaced_by_the_next,
+    hostile_row_35_a_renewal_with_a_replaced_certificate_is_told_apart,
+    hostile_row_30_a_token_for_a_volume_is_for_agents_that_serve_it,
+    tokens_are_listed_newest_first_and_taken_back_while_unused,
+    a_used_token_is_remembered_after_its_end,
+    hostile_row_36_a_revoked_agent_is_cut_and_its_name_is_free,
+    hostile_row_36_a_ban_holds_its_name_and_its_keys_until_it_is_lifted,
+    a_quarantine_holds_the_name_until_the_agent_is_revoked,
+    certificates_are_forgotten_when_nobody_can_use_them,
+];
+
+async fn renew(house: &House, agent: AgentId, shown: &str, certificate: &CertificateFacts) -> Renewed {
+    let request = RenewAgent { agent, shown: shown.into(), certificate: certificate.clone(), now: house.now() };
+    house.store.renew_agent(request).await.unwrap()
+}
+
+async fn show(house: &House, agent: AgentId, certificate: &CertificateFacts) -> bool {
+    let request = UseCertificate { agent, certificate: certificate.clone(), now: house.now() };
+    house.store.use_certificate(request).await.unwrap()
+}
+
+async fn bar(house: &House, agent: AgentId, bar: Bar) -> Barred {
+    let request = BarAgent { agent, bar, audit: entry("agent.bar", "bastion-a"), now: house.now() };
+    house.store.bar_agent(request).await.unwrap()
+}
+
+async fn enrol(house: &House, name: &str, key_sha256: Option<&str>) -> Enrolled {
+    let secret = house.id::<AgentId>().to_string();
+    house.token(&secret, "*").await;
+    let mut request = house.enrolment(&secret, name);
+    if let Some(key) = key_sha256 {
+        request.certificate.key_sha256 = key.to_owned();
+    }
+    house.store.enroll_agent(request).await.unwrap()
+}
+
+async fn a_certificate_is_in_use_once_it_is_shown(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    let first = house.certificate("0a", 1);
+    assert!(show(house, agent, &first).await);
+    let second = house.certificate("0b", 2);
+    assert_eq!(renew(house, agent, "0a", &second).await, Renewed::Now);
+    let before = house.store.agent(agent).await.unwrap().unwrap();
+    assert_eq!((before.certificate_serial.as_str(), before.certificate_generation), ("0a", 1));
+    assert!(show(house, agent, &second).await);
+    assert!(show(house, agent, &second).await, "shown on two connections at once");
+    let after = house.store.agent(agent).await.unwrap().unwrap();
+    assert_eq!((after.certificate_serial.as_str(), after.certificate_generation), ("0b", 2));
+    assert_eq!(after.certificate_not_after, second.not_after);
+    let old = house.store.certificate(agent, "0a").await.unwrap().unwrap();
+    assert_eq!((old.generation, old.used_at, old.replaced_at), (1, Some(house.now()), Some(house.now())));
+    assert!(!show(house, agent, &first).await, "the old one does not come back");
+    assert_eq!(house.store.certificate(agent, "0c").await.unwrap(), None);
+    assert_eq!(renew(house, house.id(), "0a", &second).await, Renewed::NotAllowed);
+}
+
+async fn one_whose_answer_was_lost_is_replaced_by_the_next(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    let (lost, found) = (house.certificate("0b", 2), house.certificate("0c", 2));
+    assert_eq!(renew(house, agent, "0a", &lost).await, Renewed::Now);
+    assert_eq!(renew(house, agent, "0a", &found).await, Renewed::Now);
+    assert!(!show(house, agent, &lost).await);
+    assert!(show(house, agent, &found).await);
+}
+
+async fn hostile_row_35_a_renewal_with_a_replaced_certificate_is_told_apart(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    let second = house.certificate("0b", 2);
+    renew(house, agent, "0a", &second).await;
+    show(house, agent, &second).await;
+    assert_eq!(renew(house, agent, "0a", &house.certificate("0c", 2)).await, Renewed::Superseded);
+    assert_eq!(renew(house, agent, "0b", &house.certificate("0d", 3)).await, Renewed::Now, "the right one may");
+}
+
+async fn hostile_row_30_a_token_for_a_volume_is_for_agents_that_serve_it(house: &mut House) {
+    let volume: VolumeId = house.id();
+    let any = house.token("any", "*").await;
+    let bound = NewJoinToken { id: house.id(), secret_sha256: hash("v"), volume: Some(volume), ..any };
+    house.store.keep_join_token(bound, entry("join-token.create", "v")).await.unwrap();
+    let mut request = house.enrolment("v", "a");
+    request.volumes = vec![house.id()];
+    let refused = house.store.enroll_agent(request.clone()).await.unwrap();
+    assert_eq!(refused, Enrolled::Refused(EnrollRefusal::OtherVolume));
+    request.volumes.push(volume);
+    assert_eq!(house.store.enroll_agent(request).await.unwrap(), Enrolled::New, "it was not used up");
+}
+
+async fn tokens_are_listed_newest_first_and_taken_back_while_unused(house: &mut House) {
+    let mut made = Vec::new();
+    for secret in ["one", "two", "three"] {
+        made.push(house.token(secret, "*").await.id);
+        house.clock.advance(Duration::from_secs(1));
+    }
+    let agent = house.enrolment("two", "a");
+    house.store.enroll_agent(agent.clone()).await.unwrap();
+    let first = house.store.join_tokens(PageRequest { after: None, limit: 2 }).await.unwrap();
+    let rest = house.store.join_tokens(PageRequest { after: first.next, limit: 2 }).await.unwrap();
+    let listed: Vec<_> = first.items.iter().chain(&rest.items).collect();
+    assert_eq!(listed.iter().map(|token| token.id).collect::<Vec<_>>(), [made[2], made[1], made[0]]);
+    assert_eq!(listed[1].used.map(|(_, by)| by), Some(agent.agent));
+    assert_eq!((listed[0].used, listed[0].created_by.as_str(), rest.next), (None, "ann", None));
+    let withdraw = |id: JoinTokenId| house.store.withdraw_join_token(id, entry("join-token.delete", "x"), house.now());
+    assert_eq!(withdraw(made[0]).await.unwrap(), Withdrawn::Done);
+    assert_eq!(withdraw(made[0]).await.unwrap(), Withdrawn::NotFound);
+    assert_eq!(withdraw(made[1]).await.unwrap(), Withdrawn::Used);
+    let refused = house.store.enroll_agent(house.enrolment("one", "b")).await.unwrap();
+    assert_eq!(refused, Enrolled::Refused(EnrollRefusal::Unknown));
+}
+
+async fn a_used_token_is_remembered_after_its_end(house: &mut House) {
+    house.token("unused", "*").await;
+    house.token("used", "*").await;
+    house.store.enroll_agent(house.enrolment("used", "a")).await.unwrap();
+    house.clock.advance(Duration::from_secs(29 * 24 * 3_600));
+    assert_eq!(house.store.purge_expired(house.now()).await.unwrap(), 1);
+    let again = house.store.enroll_agent(house.enrolment("used", "b")).await.unwrap();
+    assert_eq!(again, Enrolled::Refused(EnrollRefusal::Used), "an alarm, not a riddle");
+    house.clock.advance(Duration::from_secs(2 * 24 * 3_600));
+    house.store.purge_expired(house.now()).await.unwrap();
+    let later = house.store.enroll_agent(house.enrolment("used", "b")).await.unwrap();
+    assert_eq!(later, Enrolled::Refused(EnrollRefusal::Unknown));
+}
+
+async fn hostile_row_36_a_revoked_agent_is_cut_and_its_name_is_free(house: &mut House) {
+    let bastion = house.bastion("bastion-a", "*").await;
+    let agent = bastion.agent;
+    assert_eq!(bar(house, agent, Bar::Revoke).await, Barred::Now);
+    assert_eq!(bar(house, agent, Bar::Revoke).await, Barred::Already);
+    assert_eq!(bar(house, house.id(), Bar::Revoke).await, Barred::NotFound);
+    let cuts = house.store.cuts(0).await.unwrap();
+    assert_eq!(cuts.iter().map(|cut| cut.agent).collect::<Vec<_>>(), [agent]);
+    assert!(house.store.cuts(cuts[0].number).await.unwrap().is_empty());
+    assert_eq!(house.store.agent(agent).await.unwrap().unwrap().state, AgentState::Revoked);
+    assert_eq!(renew(house, agent, "0a", &house.certificate("0b", 2)).await, Renewed::NotAllowed);
+    assert_eq!(enrol(house, "bastion-a", None).await, Enrolled::New);
+}
+
+async fn hostile_row_36_a_ban_holds_its_name_and_its_keys_until_it_is_lifted(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    let second = house.certificate("0b", 2);
+    renew(house, agent, "0a", &second).await;
+    assert_eq!(bar(house, agent, Bar::Ban).await, Barred::Now);
+    assert_eq!(bar(house, agent, Bar::Ban).await, Barred::Already);
+    assert!(house.store.agent(agent).await.unwrap().unwrap().banned);
+    house.reopen().await;
+    house.clock.advance(Duration::from_secs(90 * 24 * 3_600));
+    house.store.purge_expired(house.now()).await.unwrap();
+    let banned = Enrolled::Refused(EnrollRefusal::Banned);
+    assert_eq!(enrol(house, "bastion-a", None).await, banned);
+    assert_eq!(enrol(house, "bastion-b", Some(&second.key_sha256)).await, banned, "its key under another name");
+    assert_eq!(enrol(house, "bastion-c", None).await, Enrolled::New);
+    let lift = || house.store.lift_ban(agent, entry("agent.unban", "bastion-a"), house.now());
+    assert_eq!((lift().await.unwrap(), lift().await.unwrap()), (Barred::Now, Barred::Already));
+    assert_eq!(enrol(house, "bastion-a", None).await, Enrolled::New);
+    assert_eq!(house.store.agent(agent).await.unwrap().unwrap().state, AgentState::Revoked, "it stays out itself");
+}
+
+async fn a_quarantine_holds_the_name_until_the_agent_is_revoked(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    assert_eq!(bar(house, agent, Bar::Quarantine).await, Barred::Now);
+    assert_eq!(bar(house, agent, Bar::Quarantine).await, Barred::Already);
+    assert_eq!(renew(house, agent, "0a", &house.certificate("0b", 2)).await, Renewed::NotAllowed);
+    assert_eq!(enrol(house, "bastion-a", None).await, Enrolled::Refused(EnrollRefusal::NameTaken));
+    assert_eq!(bar(house, agent, Bar::Revoke).await, Barred::Now);
+    assert_eq!(bar(house, agent, Bar::Quarantine).await, Barred::Already, "revoked is more");
+    assert_eq!(enrol(house, "bastion-a", None).await, Enrolled::New);
+    assert_eq!(house.store.cuts(0).await.unwrap().len(), 2);
+}
+
+async fn certificates_are_forgotten_when_nobody_can_use_them(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    let (second, third) = (house.certificate("0b", 2), house.certificate("0c", 3));
+    renew(house, agent, "0a", &second).await;
+    show(house, agent, &second).await;
+    house.clock.advance(Duration::from_secs(24 * 3_600));
+    renew(house, agent, "0b", &third).await;
+    house.clock.advance(Duration::from_secs(13 * 24 * 3_600));
+    house.store.purge_expired(house.now()).await.unwrap();
+    assert!(house.store.certificate(agent, "0a").await.unwrap().is_some(), "it might still be tried");
+    house.clock.advance(Duration::from_secs(30 * 24 * 3_600));
+    house.store.purge_expired(house.now()).await.unwrap();
+    assert_eq!(house.store.certificate(agent, "0a").await.unwrap(), None);
+    assert!(house.store.certificate(agent, "0b").await.unwrap().is_some(), "the one in use stays");
+}

@@ -1,0 +1,13 @@
+//! Who may be an agent: enrolment, certificates that last for hours, and being locked out. Against the
+//! real listeners, with the agent's own code and with hostile clients.
+
+#[path = "identity/enrolling.rs"]
+mod enrolling;
+#[path = "identity/handshakes.rs"]
+mod handshakes;
+#[path = "identity/messages.rs"]
+mod messages;
+#[path = "identity/renewing.rs"]
+mod renewing;
+#[path = "identity/stories.rs"]
+mod stories;
