@@ -221,8 +221,16 @@ impl World {
 
     /// The audit log, oldest first.
     pub(super) async fn audit(&self) -> Vec<AuditEntry> {
-        let page = self.house.store.audit_entries(PageRequest { after: None, limit: 500 }).await.unwrap();
-        page.items.into_iter().rev().map(|record| record.entry).collect()
+        let (mut entries, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.house.store.audit_entries(PageRequest { after, limit: 1_000 }).await.unwrap();
+            entries.extend(page.items.into_iter().map(|record| record.entry));
+            after = page.next;
+            if after.is_none() {
+                entries.reverse();
+                return entries;
+            }
+        }
     }
 
     /// An agent takes and starts the one task that waits.
