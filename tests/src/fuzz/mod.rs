@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use cratekube_common::runtime::clock;
 
-pub use targets::{Target, targets};
+pub use targets::{Play, Target, targets};
 
 use mutate::Mutator;
 
