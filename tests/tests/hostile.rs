@@ -102,7 +102,7 @@ async fn hostile_row_72_what_rke_prints_of_keys_tokens_and_passwords_is_found_no
     assert!(operation["output_bytes"].as_u64() > Some(length), "masked, not left out");
     let mut seen = vec![("events", followed(&world, &location).await?)];
     for document in [location.as_str(), "/v1/operations", &format!("{location}/output"), &format!("{CLUSTERS}/web")] {
-        seen.push(("document", world.client.get(document).await?.expect(200)?.text().into()));
+        seen.push(("document", world.client.get(document).await?.expect(200)?.text()));
     }
     seen.push(("log", [world.controller.process.printed(), world.agent.process.printed()].concat().join("\n")));
     for needle in &needles {

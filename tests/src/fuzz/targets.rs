@@ -35,7 +35,7 @@ pub struct Target {
 }
 
 /// Plays one input.
-pub(super) type Play = Box<dyn Fn(&[u8])>;
+pub type Play = Box<dyn Fn(&[u8])>;
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
