@@ -39,6 +39,7 @@ pub(super) fn guarded() -> Vec<Route> {
         ),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/environments/{env}/clusters/{name}/provision", post(clusters::provision::provision)),
         ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
         ("/v1/events", get(events::show)),
         ("/v1/operations", get(operations::list::list)),

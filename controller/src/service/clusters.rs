@@ -174,6 +174,36 @@ impl Service {
         }
     }
 
+    /// Records that a cluster that failed or is degraded is to be brought to its spec again.
+    ///
+    /// # Errors
+    /// When it was not recorded, and why.
+    pub async fn provision_again(
+        &self,
+        actor: &Actor,
+        environment: EnvironmentName,
+        name: ClusterName,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Receipt, ServiceError> {
+        let audit = actor.audit("cluster.provision", format!("{environment}/{name}"), "again".into());
+        let request = AcceptOperation {
+            operation: self.mint.id(),
+            tasks: self.task_ids(OperationKind::Provision),
+            kind: OperationKind::Provision,
+            environment,
+            name,
+            if_revision: None,
+            requested_by: actor.subject.clone(),
+            reason: None,
+            generation: None,
+            retry_of: None,
+            idempotency: self.idempotency(actor, idempotency),
+            audit,
+            now: self.clock.now(),
+        };
+        self.receipt(self.store.accept_operation(request).await?)
+    }
+
     /// Records that a cluster's state is to be brought back.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ pub(super) mod create;
 pub(super) mod force_unlock;
 pub(super) mod list;
 pub(super) mod protect;
+pub(super) mod provision;
 pub(super) mod recover_state;
 pub(super) mod remove;
 pub(super) mod show;

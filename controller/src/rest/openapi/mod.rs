@@ -68,6 +68,7 @@ pub(super) struct IdempotencyHeader {
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
+        clusters::provision::provision,
         events::show,
         operations::list::list,
         operations::show::show,
