@@ -5,11 +5,13 @@
 //! - [`rke`]: what RKE's files and output look like, and how `cluster.yml` is rendered. Pure.
 //! - [`runtime`]: process furniture shared by controller and agent (clock, backoff, settings,
 //!   telemetry, TLS, lifecycle).
+//! - [`redact`]: masking secrets in output. Pure.
 //! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
 //! - [`visible`]: making text from outside harmless to look at. Pure.
 
 pub mod domain;
 pub mod intake;
+pub mod redact;
 pub mod rke;
 pub mod runtime;
 pub mod visible;

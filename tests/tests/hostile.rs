@@ -7,6 +7,7 @@ use cratekube_tests::house::rest::Ask;
 use cratekube_tests::house::{World, specs};
 use cratekube_tests::programs;
 use cratekube_tests::rehearsal::fault::{Fault, Kind};
+use data_encoding::BASE64;
 use http::Method;
 use serde_json::json;
 
@@ -48,6 +49,88 @@ async fn hostile_row_07_a_registry_password_is_found_nowhere_but_in_cluster_yml(
         assert!(!line.contains(CANARY), "{line}");
     }
     world.finish().await
+}
+
+/// What a run prints that nobody may see, and the pieces by which it would be recognised.
+struct Leaks {
+    text: String,
+    needles: Vec<String>,
+}
+
+/// Enough of it that reads, chunks and answers end in the middle of every sort, at many places.
+fn leaks() -> Leaks {
+    let encoded = BASE64.encode(format!("robot:{CANARY}").as_bytes());
+    let key: Vec<String> = (0..4).map(|n| BASE64.encode(format!("private-{n}").repeat(5).as_bytes())).collect();
+    let token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LXNpZ25hdHVyZQ";
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYcanarykey";
+    let lines = [
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----", key.join("\n")),
+        format!("msg=\"-----BEGIN PRIVATE KEY-----\\n{}\\n-----END PRIVATE KEY-----\\n\"", key.join("\\n")),
+        format!("cannot log in to registry.example as robot with {CANARY}"),
+        format!("msg=\"{{\\\"auths\\\":{{\\\"registry.example\\\":{{\\\"auth\\\":\\\"{encoded}\\\"}}}}}}\""),
+        format!("    client-key-data: {}\n    token: {token}", BASE64.encode(key.concat().as_bytes())),
+        format!("aws_access_key_id=AKIACANARYCANARY1234 aws_secret_access_key={secret}"),
+    ];
+    let mut text = String::new();
+    for n in 0..4_000 {
+        text.extend([".".repeat(n % 89).as_str(), "\n", &lines[n % lines.len()], "\n"]);
+    }
+    let fatal =
+        format!("time=\"2026-11-23T17:02:00Z\" level=fatal msg=\"login with {CANARY} and {token} was refused\"");
+    text.push_str(&fatal);
+    let mut needles = vec![CANARY.to_owned(), encoded, "CANARYCANARY1234".into(), secret.into()];
+    needles.extend(key.iter().flat_map(|line| line.as_bytes().chunks(16)).map(|p| String::from_utf8_lossy(p).into()));
+    needles.extend(token.split('.').skip(1).map(str::to_owned));
+    Leaks { text, needles }
+}
+
+#[tokio::test]
+async fn hostile_row_72_what_rke_prints_of_keys_tokens_and_passwords_is_found_nowhere() -> anyhow::Result<()> {
+    let mut world = World::start(programs!()).await?;
+    let Leaks { text, needles } = leaks();
+    let length = text.len() as u64;
+    world.rke.fault(Fault::new(Kind::ExtraLine { text, after: None }).times(1))?;
+    world.rke.fault(Fault::new(Kind::ExitCode { code: 1, after: None }).times(1))?;
+    let mut body = specs::single("web", "192.0.2.11");
+    body["spec"]["private_registries"] = json!([{"url": "registry.example", "user": "robot", "password": CANARY}]);
+    let accepted = world.client.post(CLUSTERS, &body).await?.expect(202)?;
+    let location = accepted.header("location").to_owned();
+    let operation = world.client.ended(&location).await?;
+    assert_eq!(operation["state"], "failed", "{operation:#}");
+    let line = operation["failure"]["line"].as_str().unwrap_or_default();
+    assert!(line.starts_with("login with *****") && line.ends_with(" was refused"), "{operation:#}");
+    assert!(operation["output_bytes"].as_u64() > Some(length), "masked, not left out");
+    let mut seen = vec![("events", followed(&world, &location).await?)];
+    for document in [location.as_str(), "/v1/operations", &format!("{location}/output"), &format!("{CLUSTERS}/web")] {
+        seen.push(("document", world.client.get(document).await?.expect(200)?.text()));
+    }
+    seen.push(("log", [world.controller.process.printed(), world.agent.process.printed()].concat().join("\n")));
+    for needle in &needles {
+        let shown: Vec<&str> = seen.iter().filter(|(_, text)| text.contains(needle)).map(|(name, _)| *name).collect();
+        assert!(shown.is_empty(), "{needle} is in {shown:?}");
+        assert!(files_with(world.controller.data(), needle)?.is_empty(), "{needle} is on the controller");
+        let stray = files_with(world.agent.volume(), needle)?;
+        let given = |path: &std::path::PathBuf| path.ends_with("cluster.yml") || path.ends_with("cluster.rkestate");
+        assert!(stray.iter().all(given), "{needle} is in {stray:?}");
+    }
+    let run = std::fs::read_dir(world.agent.cluster("prod", "web").join("runs"))?.next();
+    let run = run.ok_or_else(|| anyhow::anyhow!("no run"))??.path();
+    let output = world.client.get(&format!("{location}/output")).await?.expect(200)?;
+    assert!(output.body == std::fs::read(run.join("output.log"))?, "what was masked stays as it is, at its offset");
+    world.finish().await
+}
+
+/// All output of an operation, as its events tell it.
+async fn followed(world: &World, location: &str) -> anyhow::Result<String> {
+    let mut events = world.client.events(&format!("{location}/output?follow=true"), None).await?;
+    let mut shown = String::new();
+    while let Some(event) = events.next().await? {
+        if event.event == "output" {
+            let data: serde_json::Value = serde_json::from_str(&event.data)?;
+            shown.push_str(data["text"].as_str().unwrap_or_default());
+        }
+    }
+    Ok(shown)
 }
 
 #[tokio::test]

@@ -6,6 +6,9 @@
 //! CRATEKUBE_SIM_SEED=17 cargo test -p cratekube-tests --test simulation -- replay --nocapture
 //! ```
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::print_stdout, reason = "a soak and a replay are read by people")]
+
 use cratekube_common::runtime::telemetry::{self, LogFormat};
 use cratekube_tests::sim::{Sabotage, play};
 
@@ -79,6 +82,13 @@ fn replay() {
             panic!("{broken}");
         }
     }
+}
+
+/// The controller is started anew while its clock is ahead: with certificates from the future nobody
+/// could connect after the clock was put right.
+#[test]
+fn seed_3_certificates_of_a_controller_whose_clock_was_ahead_are_good_when_it_was_put_right() {
+    play(3, None).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
 /// Plays worlds that are wrong in one way until one of them breaks as it must.

@@ -4,7 +4,7 @@
 //! Each test plays itself again in a mount namespace of its own, where it may mount a small tmpfs. Where
 //! the host does not allow that, the test says so and passes, except in CI (`CI=true`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../../agent/tests/support/mod.rs"]
 mod support;

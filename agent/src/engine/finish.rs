@@ -13,6 +13,7 @@ use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{ReachedLimit, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
+use cratekube_common::redact;
 use cratekube_common::rke::classify::{self, Case, Stop};
 use cratekube_common::rke::evidence::Evidence;
 use cratekube_common::rke::state;
@@ -99,7 +100,7 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
         TaskKind::RecoverState => recover::adopt(core, &live, ended),
         TaskKind::Provision | TaskKind::Remove => seal(core, &live).map(Some),
     };
-    let mut report = judge(core, &live, ended, &sealed);
+    let mut report = redact::report(judge(core, &live, ended, &sealed));
     let record = &live.record;
     if record.kind == TaskKind::Remove
         && report.outcome == RunOutcome::Succeeded

@@ -1,4 +1,7 @@
-//! The output file of a run: bounded, and never in `rke`'s way.
+//! The output file of a run: without secrets, bounded, and never in `rke`'s way.
+//!
+//! Secrets are masked before anything reaches the disk ([`cratekube_common::redact`]), each byte by another, so that an offset in
+//! the file is one in the output. Who asks for what is known to be secret is the supervisor.
 //!
 //! Head and tail are kept. The head goes to the file as it comes; what comes after it stays in a ring
 //! in memory and is written at the end, behind a line that says how much was left out. A disk that is
@@ -9,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use cratekube_common::redact::{KnownSecrets, Redactor};
 use cratekube_common::runtime::fault::{self, Step};
 use cratekube_common::runtime::files;
 
@@ -18,6 +22,13 @@ const TAIL: u64 = 1 << 20;
 /// Writes one run's output.
 #[derive(Debug)]
 pub struct OutputLog {
+    redactor: Redactor,
+    kept: Bounded,
+}
+
+/// Head and tail of what comes.
+#[derive(Debug)]
+struct Bounded {
     file: File,
     path: PathBuf,
     head_left: u64,
@@ -45,7 +56,7 @@ impl OutputLog {
     pub fn new(file: File, path: PathBuf, cap: u64) -> Self {
         let tail = TAIL.min(cap / 2);
         let tail_limit = usize::try_from(tail).unwrap_or(usize::MAX);
-        Self {
+        let kept = Bounded {
             file,
             path,
             head_left: cap - tail,
@@ -54,11 +65,43 @@ impl OutputLog {
             written: 0,
             dropped: 0,
             stopped: false,
-        }
+        };
+        Self { redactor: Redactor::new(None), kept }
+    }
+
+    /// Masks these secrets too; to be said before there is output.
+    pub fn know(&mut self, secrets: &KnownSecrets) {
+        self.redactor = Redactor::new(Some(secrets));
     }
 
     /// Takes the next bytes.
-    pub fn append(&mut self, mut chunk: &[u8]) {
+    pub fn append(&mut self, chunk: &[u8]) {
+        self.kept.append(self.redactor.pass(chunk));
+    }
+
+    /// True when the file could not be written to before its bound was reached: the end needs space.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.kept.stopped
+    }
+
+    /// Writes what was held back, and the tail.
+    pub fn finish(&mut self) -> Kept {
+        self.kept.append(self.redactor.finish());
+        self.kept.finish()
+    }
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn sync(&self) -> io::Result<()> {
+        files::sync(&self.kept.file, &self.kept.path)
+    }
+}
+
+impl Bounded {
+    fn append(&mut self, mut chunk: &[u8]) {
         while self.head_left > 0 && !chunk.is_empty() {
             let room = usize::try_from(self.head_left).unwrap_or(usize::MAX).min(chunk.len());
             match fault::step(Step::Write(&chunk[..room]), &self.path).and_then(|()| self.file.write(&chunk[..room])) {
@@ -84,14 +127,8 @@ impl OutputLog {
         self.tail.extend(&chunk[excess - from_ring..]);
     }
 
-    /// True when the file could not be written to before its bound was reached: the end needs space.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.stopped
-    }
-
     /// Writes the tail.
-    pub fn finish(&mut self) -> Kept {
+    fn finish(&mut self) -> Kept {
         let mark = if self.dropped > 0 {
             format!("\n[… {} bytes left out …]\n", self.dropped).into_bytes()
         } else {
@@ -111,19 +148,13 @@ impl OutputLog {
         self.tail = VecDeque::new();
         Kept { bytes: self.file.metadata().map_or(self.written, |m| m.len()), dropped: self.dropped, failed }
     }
-
-    /// Makes what was written durable.
-    ///
-    /// # Errors
-    /// From the filesystem.
-    pub fn sync(&self) -> io::Result<()> {
-        files::sync(&self.file, &self.path)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cratekube_common::domain::secret::Secret;
+    use cratekube_common::redact::Login;
     use proptest::prelude::*;
 
     fn write(cap: u64, chunks: &[Vec<u8>]) -> (Vec<u8>, Kept) {
@@ -156,6 +187,23 @@ mod tests {
             log.append(&[b'x'; 65_536]);
         }
         assert_eq!(log.finish().dropped, 100 * 65_536);
+    }
+
+    #[test]
+    fn hostile_row_72_what_reaches_the_disk_has_no_secret_and_is_as_long_as_what_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("output.log");
+        let mut log = OutputLog::new(File::create(&path).unwrap(), path.clone(), 1 << 20);
+        let login = Login { user: Some("u".into()), password: Secret::new("hunter2-canary") };
+        log.know(&KnownSecrets::of(&[login]).unwrap());
+        let text = b"pull with hunter2-canary and AKIAABCDEFGHIJKLMNOP\nhunter2-";
+        for byte in text.chunks(1) {
+            log.append(byte);
+            assert!(!String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains("hunter"));
+        }
+        assert_eq!(log.finish().bytes, text.len() as u64);
+        let expected = "pull with ************** and AKIA****************\n********";
+        assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
     }
 
     proptest! {

@@ -1,13 +1,14 @@
 //! The supervisor: a small process that owns `rke` and needs neither agent nor network.
 //!
 //! It runs in a session of its own, holds the cluster's lock (its standard input is the lock, and so is
-//! `rke`'s: an empty file), copies `rke`'s output to `output.log` and writes `exit.json`. It keeps the
-//! time limits, so that they hold while no agent runs, and ends whatever `rke` leaves behind ([`watch`]).
+//! `rke`'s: an empty file), copies `rke`'s output, without secrets, to `output.log` and writes
+//! `exit.json`. It keeps the time limits, so that they hold while no agent runs, and ends whatever `rke`
+//! leaves behind ([`watch`]).
 //! Ending a run on request is the agent's business; it signals `rke`'s process group, not this process.
 //!
 //! Latency counts here: nothing is made durable before `rke` starts, and there is no runtime.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::redact::KnownSecrets;
+use cratekube_common::rke::logins;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::fault::{self, Step};
 use rustix::fs::{FlockOperation, Mode, flock};
@@ -26,6 +29,7 @@ use super::log::OutputLog;
 use super::program::Program;
 use super::watch::Watch;
 use super::{process, scope, strays};
+use crate::volume::generations::CLUSTER_YML;
 use crate::volume::{VolumeError, reserve};
 
 /// How a supervisor ends that could not write to the volume: nothing else tells it to who comes after it.
@@ -123,13 +127,14 @@ impl Supervision {
         // Whoever asked for a scope waits for this word; nobody else reads it.
         let _nobody_waits = io::stdout().write_all(scope::READY);
         let output = open_output(&self.journal.output()).map_err(SuperviseError::Output)?;
-        let log = OutputLog::new(output, self.journal.output(), self.command().output_cap);
+        let mut log = OutputLog::new(output, self.journal.output(), self.command().output_cap);
         let started_at = self.clock.now();
         let Started { child, pipe, program } = match self.start() {
             Ok(started) => started,
             Err(error) => return self.write_exit(&not_started(&error, self.clock.now())),
         };
         fault::point("supervise.started");
+        known_secrets(self.command()).iter().for_each(|secrets| log.know(secrets));
         record.rke = process::identify(child.id().cast_signed()).ok();
         record.started_at = Some(started_at);
         // Without it the agent could not end the run: better to have no journal than no supervision.
@@ -193,6 +198,12 @@ impl Supervision {
 fn open_output(path: &Path) -> io::Result<File> {
     fault::step(Step::Create, path)?;
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// What `rke` was given that is secret. It is read where `rke` reads it, so that nobody has to hand it over.
+fn known_secrets(command: &Command) -> Option<KnownSecrets> {
+    let description = fs::read_to_string(command.cwd.join(CLUSTER_YML)).ok()?;
+    KnownSecrets::of(&logins::in_cluster_yml(&description))
 }
 
 /// Takes over the lock that came as standard input; takes it anew when it did not.

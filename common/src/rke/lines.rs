@@ -124,7 +124,7 @@ fn after_prompt(raw: &[u8]) -> Option<Line<'_>> {
 }
 
 /// Undoes Go's `strconv.Quote`, up to the first quote that closes it.
-fn unescape(text: &[u8]) -> String {
+pub(super) fn unescape(text: &[u8]) -> String {
     let mut out: Vec<u8> = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -2,6 +2,7 @@
 //!
 //! Into `rke`:
 //! - [`render`]: a cluster spec as `cluster.yml`, on the emitter of [`yaml`].
+//! - [`logins`]: which secrets were given with it.
 //!
 //! Out of `rke`:
 //! - [`lines`]: its output, cut into lines and levels in bounded memory.
@@ -15,13 +16,14 @@
 //! The agent feeds output through [`lines::LineReader`] to [`phases::PhaseTracker`] and
 //! [`evidence::Evidence`], inspects the state file, and asks [`classify::judge`].
 //!
-//! Not here: starting `rke`, reading files, masking secrets in what leaves the host.
+//! Not here: starting `rke`, reading files; masking secrets, which is [`crate::redact`].
 
 pub mod cause;
 pub mod classify;
 pub mod evidence;
 mod hosts;
 pub mod lines;
+pub mod logins;
 mod overdue;
 pub mod phases;
 pub mod render;

@@ -6,6 +6,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AttemptId, SessionId};
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{HeldRun, RunVerdict};
+use cratekube_common::redact;
 use cratekube_proto::convert::{agent::volumes, parse, present, time};
 use cratekube_proto::status::Refusal;
 use cratekube_proto::v1;
@@ -149,9 +150,10 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
             let progress = Progress { phase: phase(run.phase)?, step: run.step, steps: run.steps };
             dispatch.progress(agent, parse("attempt", &run.attempt)?, Fence(run.fence), progress).await
         }
-        Up::Report(report) => dispatch.report(agent, report.try_into()?).await,
+        // An agent may be old, or not what it says.
+        Up::Report(report) => dispatch.report(agent, redact::report(report.try_into()?)).await,
         Up::Decline(run) => {
-            let reason = run.reason.chars().take(1_000).collect();
+            let reason = redact::text(&run.reason.chars().take(1_000).collect::<String>());
             let declined = Declined {
                 attempt: parse("attempt", &run.attempt)?,
                 fence: Fence(run.fence),

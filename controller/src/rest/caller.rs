@@ -76,13 +76,18 @@ impl Caller {
         }
     }
 
+    /// Whether the caller is admin in every environment.
+    #[must_use]
+    pub fn administers(&self) -> bool {
+        self.actor.grants.iter().any(|g| g.role == Role::Admin && g.environments.is_any())
+    }
+
     /// Asks for the role admin in every environment.
     ///
     /// # Errors
     /// 403 without it.
     pub fn require_admin(&self) -> Result<(), Problem> {
-        let is_admin = self.actor.grants.iter().any(|g| g.role == Role::Admin && g.environments.is_any());
-        if is_admin {
+        if self.administers() {
             return Ok(());
         }
         let detail = "this needs the role admin in all environments (`*`)";

@@ -14,6 +14,7 @@ mod caller;
 pub mod clusters;
 mod cursor;
 pub mod environments;
+pub mod events;
 mod furnish;
 pub mod generations;
 mod health;
@@ -32,6 +33,7 @@ mod reason;
 mod refusals;
 mod revocations;
 mod router;
+mod sse;
 mod state;
 mod views;
 

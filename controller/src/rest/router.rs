@@ -9,8 +9,8 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, api_keys, audit, auth, clusters, environments, generations, health, join_tokens, openapi, operations,
-    output, problems, quarantine, revocations,
+    agents, api_keys, audit, auth, clusters, environments, events, generations, health, join_tokens, openapi,
+    operations, output, problems, quarantine, revocations,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -40,6 +40,7 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
         ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
+        ("/v1/events", get(events::show)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),
         ("/v1/operations/{id}/cancel", post(operations::cancel::cancel)),

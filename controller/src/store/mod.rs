@@ -89,11 +89,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // --- output -------------------------------------------------------------------------------
 
     /// A piece of an operation's output: the runs of all its attempts, one after the other.
-    /// Answers at most `max` bytes from `offset`, and where the output ends for now.
+    /// Answers at most `max` bytes from `offset`, and where the output ends for now: while a run goes on,
+    /// before the last bytes that may still turn out to be a secret.
     async fn read_output(&self, operation: OperationId, offset: u64, max: usize) -> Result<OutputPiece, StoreError>;
 
     /// Stores output of a run. `offset` counts from the beginning of that run. What is stored already
-    /// is skipped; a gap stores nothing. Durable when it answers. Output that is refused leaves evidence.
+    /// is skipped; a gap stores nothing. Secrets are masked, byte by byte. Durable when it answers. Output that is refused leaves evidence.
     async fn append_output(
         &self,
         agent: AgentId,

@@ -7,6 +7,7 @@ mod idle;
 mod kills;
 mod output;
 mod post;
+mod redact;
 mod start;
 
 use std::io::Write;
@@ -22,7 +23,7 @@ use crate::house::Programs;
 pub fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["post", "start", "output", "idle", "adopt", "kills"];
+    let all = ["post", "start", "output", "redact", "idle", "adopt", "kills"];
     let chosen: Vec<&str> =
         all.into_iter().filter(|row| wanted.is_empty() || wanted.iter().any(|w| w == row)).collect();
     if chosen.is_empty() {
@@ -46,6 +47,7 @@ async fn run(rows: &[&str], out: &mut impl Write) -> anyhow::Result<()> {
             "post" => post::run(&programs()?, out).await?,
             "start" => start::run(&programs()?, out).await?,
             "output" => output::run(&programs()?, out).await?,
+            "redact" => redact::run(out)?,
             "adopt" => adopt::run(&programs()?, out).await?,
             "kills" => kills::run(&programs()?, out).await?,
             _ => idle::run(&programs()?, out).await?,

@@ -11,7 +11,7 @@ pub const CONTROLLER: &str = "controller";
 /// Nothing goes wrong before everybody is there.
 pub const CALM: Duration = Duration::from_secs(10);
 /// Longest and shortest time in which things go wrong.
-const CHAOS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(200));
+const CHAOS: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(150));
 /// How long something is down, cut off or held.
 const SPELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(45));
 /// The furthest that a wall clock jumps, in seconds.

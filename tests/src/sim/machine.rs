@@ -126,11 +126,12 @@ impl Machine {
         }
     }
 
-    /// Sends a signal to every process of a kind; says how many there were.
-    pub fn signal_all(&self, what: Option<What>, signal: i32) -> usize {
+    /// Sends a signal to every process of a kind, or to all.
+    pub fn signal_all(&self, what: Option<What>, signal: i32) {
         let inner = self.inner();
-        let meant = inner.processes.values().filter(|process| what.is_none_or(|what| what == process.what));
-        meant.map(|process| process.life.send_replace(Life::Signalled(signal))).count()
+        for process in inner.processes.values().filter(|process| what.is_none_or(|what| what == process.what)) {
+            process.life.send_replace(Life::Signalled(signal));
+        }
     }
 
     /// Power is lost, and comes back: all processes are gone, and it is another boot.

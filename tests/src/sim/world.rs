@@ -198,8 +198,8 @@ impl World<'_> {
                 self.crash(&bastion(n));
                 house.machines[n].reboot();
             }
-            Fault::KillRke(n) => drop(house.machines[n].signal_all(Some(What::Rke), KILL)),
-            Fault::KillSupervisors(n) => drop(house.machines[n].signal_all(Some(What::Supervisor), KILL)),
+            Fault::KillRke(n) => house.machines[n].signal_all(Some(What::Rke), KILL),
+            Fault::KillSupervisors(n) => house.machines[n].signal_all(Some(What::Supervisor), KILL),
             Fault::Partition(a, b) => self.sim.partition(a, b),
             Fault::PartitionOneWay(a, b) => self.sim.partition_oneway(a, b),
             Fault::Hold(a, b) => self.sim.hold(a, b),

@@ -15,8 +15,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, api_keys, audit, auth, clusters, environments, generations, health, join_tokens, operations, output,
-    problems, quarantine, revocations,
+    agents, api_keys, audit, auth, clusters, environments, events, generations, health, join_tokens, operations,
+    output, problems, quarantine, revocations,
 };
 
 pub(super) use spec::Spec;
@@ -68,6 +68,7 @@ pub(super) struct IdempotencyHeader {
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
+        events::show,
         operations::list::list,
         operations::show::show,
         operations::cancel::cancel,

@@ -1,26 +1,12 @@
-//! Server-sent events, written by hand: a name, an optional id, and one line of JSON.
-//!
-//! JSON escapes every line break in its strings, so nothing in the data can begin an event of its own.
+//! What a follower of output is told.
 
 use bytes::Bytes;
 use cratekube_common::domain::operation::Operation;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::rest::sse::event;
 use crate::rest::views::OperationView;
 use crate::rest::visible::visible;
-
-/// Milliseconds that a client should wait before it connects again.
-const RETRY_MS: u32 = 2_000;
-
-/// The first line of every stream.
-pub(super) fn opening() -> Bytes {
-    Bytes::from(format!("retry: {RETRY_MS}\n\n"))
-}
-
-/// Keeps the connection alive.
-pub(super) fn keep_alive() -> Bytes {
-    Bytes::from_static(b": still here\n\n")
-}
 
 /// A piece of output; `id` is where to go on after it.
 pub(super) fn output(offset: u64, bytes: &[u8]) -> Bytes {
@@ -48,18 +34,10 @@ pub(super) fn end(operation: &Operation) -> Bytes {
     event("end", None, &json!(OperationView::from(operation)))
 }
 
-/// The stream ends although the operation does not; connecting again goes on.
-pub(super) fn closing(reason: &str) -> Bytes {
-    event("closing", None, &json!({"reason": reason}))
-}
-
-fn event(name: &str, id: Option<u64>, data: &Value) -> Bytes {
-    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
-    Bytes::from(format!("event: {name}\n{id}data: {data}\n\n"))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

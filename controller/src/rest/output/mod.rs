@@ -10,12 +10,10 @@ mod range;
 mod tests;
 
 use std::io;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use cratekube_common::domain::id::OperationId;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::mpsc;
@@ -25,6 +23,7 @@ use super::caller::Caller;
 use super::operations::visible_operation;
 use super::problem::{Kind, Problem};
 use super::query::{Params, invalid};
+use super::sse::{Sender, send};
 use super::state::RestState;
 use range::Selected;
 
@@ -90,8 +89,6 @@ async fn whole(
     Ok(response)
 }
 
-type Sender = mpsc::Sender<Result<Bytes, io::Error>>;
-
 async fn copy(state: &RestState, caller: &Caller, operation: OperationId, (first, end): (u64, u64), sender: &Sender) {
     let mut offset = first;
     while offset < end {
@@ -113,11 +110,6 @@ async fn copy(state: &RestState, caller: &Caller, operation: OperationId, (first
             return;
         }
     }
-}
-
-/// Hands a piece over; false when nobody takes it.
-async fn send(sender: &Sender, piece: Bytes, patience: Duration) -> bool {
-    matches!(tokio::time::timeout(patience, sender.send(Ok(piece))).await, Ok(Ok(())))
 }
 
 /// Breaks the connection off: the length was promised, so this is how a client can tell.

@@ -50,6 +50,7 @@ pub(super) const TABLE: &[Row] = &[
     row("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", In(Role::Admin), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}/generations", In(Viewer), "", 200),
     row("POST", "/v1/environments/{env}/clusters/{name}/recover-state", In(Operator), "{}", 422),
+    row("GET", "/v1/events", Token, "", 200),
     row("GET", "/v1/operations", Token, "", 200),
     row("GET", "/v1/operations/{id}", In(Viewer), "", 200),
     row("POST", "/v1/operations/{id}/cancel", In(Operator), "", 409),

@@ -16,6 +16,8 @@ family![
     pieces_sent_without_waiting_are_all_stored,
     many_operations_write_at_once,
     output_is_complete_when_the_operation_is_over,
+    hostile_row_72_a_secret_is_masked_across_pieces_and_restarts_and_never_shown_in_between,
+    hostile_row_72_what_began_like_a_secret_and_is_none_is_shown_when_that_is_clear,
 ];
 
 async fn whole(house: &House, operation: cratekube_common::domain::id::OperationId) -> String {
@@ -152,4 +154,49 @@ async fn output_is_complete_when_the_operation_is_over(house: &mut House) {
     let piece = house.store.read_output(work.operation, 0, 10).await.unwrap();
     assert_eq!((&piece.data[..], piece.complete), (&b"done"[..], true));
     assert!(house.store.read_output(house.id(), 0, 10).await.unwrap().complete, "of nothing nothing comes");
+}
+
+/// What a reader sees.
+async fn shown(house: &House, operation: cratekube_common::domain::id::OperationId) -> String {
+    let piece = house.store.read_output(operation, 0, 1 << 20).await.unwrap();
+    String::from_utf8(piece.data.to_vec()).unwrap()
+}
+
+async fn hostile_row_72_a_secret_is_masked_across_pieces_and_restarts_and_never_shown_in_between(house: &mut House) {
+    let text = "id AKIAABCDEFGHIJKLMNOP of http://u:geheim-1@host/ -----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG\n\
+                -----END PRIVATE KEY-----\n\"password\": \"hunter2\\\"\"\n";
+    let expected = "id AKIA**************** of http://u:********@host/ -----BEGIN PRIVATE KEY-----\n****************\n****\n\
+                    -----END PRIVATE KEY-----\n\"password\": \"*********\"\n";
+    let bastion = house.bastion("bastion-a", "*").await;
+    for (name, length) in [("web-1", 1), ("web-7", 7), ("web-30", 30)] {
+        let work = house.running(bastion, "prod", name).await;
+        let mut offset = 0;
+        for (n, piece) in text.as_bytes().chunks(length).enumerate() {
+            let end = (offset + piece.len()) as u64;
+            let piece = std::str::from_utf8(piece).unwrap();
+            let stored = house.append(bastion, &work, offset as u64, piece).await;
+            assert_eq!(stored, Some(end), "acknowledged at once");
+            offset += piece.len();
+            assert!(expected.starts_with(&shown(house, work.operation).await), "after {offset} bytes");
+            if n % 16 == 5 {
+                house.reopen().await;
+                assert!(expected.starts_with(&shown(house, work.operation).await), "reopened after {offset} bytes");
+            }
+        }
+        assert_eq!(whole(house, work.operation).await, expected);
+        house.settle(bastion, house.report(&work, RunOutcome::Succeeded)).await;
+    }
+}
+
+async fn hostile_row_72_what_began_like_a_secret_and_is_none_is_shown_when_that_is_clear(house: &mut House) {
+    let bastion = house.bastion("bastion-a", "*").await;
+    let work = house.running(bastion, "prod", "web").await;
+    house.append(bastion, &work, 0, "from http://10.0.0.1:50").await;
+    assert_eq!(shown(house, work.operation).await, "from http://10.0.0.1:");
+    house.append(bastion, &work, 23, "00/v2/ to AKIAX").await;
+    assert_eq!(shown(house, work.operation).await, "from http://10.0.0.1:5000/v2/ to AKIA");
+    house.reopen().await;
+    assert_eq!(shown(house, work.operation).await, "from http://10.0.0.1:5000/v2/ to AKIA");
+    house.settle(bastion, house.report(&work, RunOutcome::Succeeded)).await;
+    assert_eq!(whole(house, work.operation).await, "from http://10.0.0.1:5000/v2/ to AKIAX");
 }

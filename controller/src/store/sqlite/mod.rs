@@ -22,6 +22,7 @@ mod events;
 mod evidence;
 mod fault;
 mod lease;
+mod masking;
 mod migrate;
 mod operations;
 mod output;

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a length is committed only after its bytes are on disk, and answered only after that
 //! commit; bytes behind the committed length are nobody's and may be overwritten; one worker at a time
-//! writes to one operation's file.
+//! writes to one operation's file. While a run goes on, nothing is shown of its end that may still turn out
+//! to be a secret ([`masking`]).
 //!
 //! Pieces that arrive while others are being written wait in a queue and go to disk together: one
 //! `fdatasync` and one commit for all of them. The worker does not belong to any caller, so a caller
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 use super::attempts::{self, Held};
 use super::evidence;
 use super::fault::Fault;
+use super::masking::Masking;
 use super::readers::Readers;
 use super::rows::{self, int, key};
 use super::writer::Writer;
@@ -52,9 +54,28 @@ pub(super) struct Output {
 /// The output of one operation while it is appended to.
 #[derive(Debug, Default)]
 struct Log {
-    file: Mutex<Option<File>>,
+    file: Mutex<Option<Appending>>,
+    /// The run that is written, and up to where in the file it is decided what is secret.
+    decided: Mutex<Option<(AttemptId, u64)>>,
     queue: Mutex<Queue>,
     used: AtomicU64,
+}
+
+/// A file that is appended to, and the run that is written to it.
+#[derive(Debug)]
+struct Appending {
+    file: File,
+    masking: Masking,
+}
+
+/// How far an operation's output goes.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    end: u64,
+    /// That is its end for good.
+    complete: bool,
+    /// The run that may still write, and where in the file it begins.
+    open: Option<(AttemptId, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -115,8 +136,21 @@ impl Output {
     }
 
     /// Reads a piece of an operation's output.
-    pub(super) async fn read(&self, id: OperationId, offset: u64, max: usize) -> Result<OutputPiece, StoreError> {
-        let (end, complete) = self.readers.point(|db| extent(db, id))?;
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        id: OperationId,
+        offset: u64,
+        max: usize,
+    ) -> Result<OutputPiece, StoreError> {
+        let extent = self.readers.point(|db| extent(db, id))?;
+        let end = match self.decided(id, &extent) {
+            Some(end) => end,
+            None => {
+                let output = Arc::clone(self);
+                self.beside(move || output.look_back(id, &extent)).await??
+            }
+        };
+        let complete = extent.complete;
         let length = end.saturating_sub(offset).min(max.min(MAX_PIECE) as u64);
         if length == 0 {
             return Ok(OutputPiece { data: Bytes::new(), end, complete });
@@ -125,15 +159,35 @@ impl Output {
         let read = move || {
             let mut data = vec![0; usize::try_from(length).unwrap_or(0)];
             let read = File::open(&path).and_then(|file| file.read_exact_at(&mut data, offset));
-            read.map(|()| data).map_err(|e| StoreError::Damaged(format!("output of operation {id}: {e}")))
+            read.map(|()| data).map_err(|e| unreadable(id, &e))
         };
-        let data = if self.inline {
-            read()?
-        } else {
-            let gone = |e| StoreError::Unavailable(format!("reading was ended: {e}"));
-            tokio::task::spawn_blocking(read).await.map_err(gone)??
-        };
+        let data = self.beside(read).await??;
         Ok(OutputPiece { data: data.into(), end, complete })
+    }
+
+    /// Does something that may wait for a disk, away from the runtime.
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+        if self.inline {
+            return Ok(work());
+        }
+        let gone = |e| StoreError::Unavailable(format!("reading was ended: {e}"));
+        tokio::task::spawn_blocking(work).await.map_err(gone)
+    }
+
+    /// How much may be shown; none where that is not known without looking.
+    fn decided(&self, id: OperationId, extent: &Extent) -> Option<u64> {
+        let Some((attempt, base)) = extent.open.filter(|(_, base)| *base < extent.end) else { return Some(extent.end) };
+        let log = lock(&self.logs).get(&id).cloned()?;
+        let decided = lock(&log.decided).filter(|(decided, _)| *decided == attempt);
+        decided.map(|(_, place)| place.clamp(base, extent.end))
+    }
+
+    /// How much may be shown of a run that nothing was written of since the start.
+    fn look_back(&self, id: OperationId, extent: &Extent) -> Result<u64, StoreError> {
+        let Some((attempt, base)) = extent.open else { return Ok(extent.end) };
+        let file = File::open(self.path(id)).map_err(|e| unreadable(id, &e))?;
+        let masking = Masking::resume(&file, attempt, base, extent.end - base).map_err(|e| unreadable(id, &e))?;
+        Ok(masking.decided().1)
     }
 
     /// The worker: writes what waits until nothing waits.
@@ -175,7 +229,7 @@ impl Output {
             }
             return Ok(OutputAppended::Closed);
         };
-        let stored = match self.write(operation, log, &held, pieces) {
+        let stored = match self.write((operation, run.1), log, &held, pieces) {
             Ok(stored) => stored,
             Err(fault) => {
                 // Whatever the file descriptor remembers of the fault is not to be met again.
@@ -189,7 +243,13 @@ impl Output {
     }
 
     /// Brings the bytes to disk. Answers how many of the run are there, from its beginning.
-    fn write(&self, operation: OperationId, log: &Log, held: &Held, pieces: &[Piece]) -> Result<u64, Fault> {
+    fn write(
+        &self,
+        (operation, attempt): (OperationId, AttemptId),
+        log: &Log,
+        held: &Held,
+        pieces: &[Piece],
+    ) -> Result<u64, Fault> {
         let (mut stored, path) = (held.output_bytes, self.path(operation));
         let mut slot = lock(&log.file);
         for piece in pieces {
@@ -197,24 +257,40 @@ impl Output {
             if piece.offset > stored || end <= stored {
                 continue;
             }
-            if slot.is_none() {
-                *slot = Some(self.open(operation, held.output_offset + held.output_bytes)?);
-            }
-            if let Some(file) = slot.as_ref() {
-                let fresh = usize::try_from(stored - piece.offset).unwrap_or(usize::MAX);
-                fault::step(Step::Write(&piece.data[fresh..]), &path)?;
-                file.write_all_at(&piece.data[fresh..], held.output_offset + stored)?;
-                stored = end;
-            }
+            let appending = self.appending(&mut slot, (operation, attempt), held, stored)?;
+            let fresh = usize::try_from(stored - piece.offset).unwrap_or(usize::MAX);
+            appending.masking.write(&appending.file, &path, &piece.data[fresh..])?;
+            stored = end;
         }
         match slot.as_ref() {
-            Some(file) if stored > held.output_bytes => {
+            Some(Appending { file, masking }) if stored > held.output_bytes => {
                 fault::step(Step::Sync, &path)?;
                 file.sync_data()?;
+                *lock(&log.decided) = Some(masking.decided());
             }
             _ => {}
         }
         Ok(stored)
+    }
+
+    /// The operation's file, at the end of what is stored of this run.
+    fn appending<'a>(
+        &self,
+        slot: &'a mut Option<Appending>,
+        (operation, attempt): (OperationId, AttemptId),
+        held: &Held,
+        stored: u64,
+    ) -> Result<&'a mut Appending, Fault> {
+        let going_on = slot.take().filter(|appending| appending.masking.is_at(attempt, stored));
+        let appending = match going_on {
+            Some(appending) => appending,
+            None => {
+                let file = self.open(operation, held.output_offset + stored)?;
+                let masking = Masking::resume(&file, attempt, held.output_offset, stored)?;
+                Appending { file, masking }
+            }
+        };
+        Ok(slot.insert(appending))
     }
 
     /// Opens an operation's file, which must hold what the database says.
@@ -292,17 +368,24 @@ fn advance(
     Ok(true)
 }
 
-/// Where an operation's output ends, and whether that is its end for good.
-fn extent(db: &Connection, id: OperationId) -> Result<(u64, bool), Fault> {
+/// How far an operation's output goes.
+fn extent(db: &Connection, id: OperationId) -> Result<Extent, Fault> {
     let mut select = db.prepare_cached(
-        "SELECT output_bytes, state, EXISTS \
-             (SELECT 1 FROM attempts WHERE operation = ?1 AND state IN ('leased', 'started', 'unknown')) \
-         FROM operations WHERE id = ?1",
+        "SELECT o.output_bytes, o.state, a.id, a.output_offset FROM operations o LEFT JOIN attempts a \
+             ON a.operation = o.id AND a.state IN ('leased', 'started', 'unknown') \
+         WHERE o.id = ?1 ORDER BY a.output_offset DESC LIMIT 1",
     )?;
     let read = |row: &Row<'_>| {
         let state: OperationState = rows::word(row, 1)?;
-        Ok((rows::count(row, 0)?, state.is_terminal() && !row.get::<_, bool>(2)?))
+        let is_open = row.get::<_, Option<String>>(2)?.is_some();
+        let open = if is_open { Some((rows::word(row, 2)?, rows::count(row, 3)?)) } else { None };
+        Ok(Extent { end: rows::count(row, 0)?, complete: state.is_terminal() && !is_open, open })
     };
     // Of an operation that is not there, nothing will ever come.
-    Ok(select.query_row([key(id)], read).optional()?.unwrap_or((0, true)))
+    let nothing = Extent { end: 0, complete: true, open: None };
+    Ok(select.query_row([key(id)], read).optional()?.unwrap_or(nothing))
+}
+
+fn unreadable(id: OperationId, error: &std::io::Error) -> StoreError {
+    StoreError::Damaged(format!("output of operation {id}: {error}"))
 }
