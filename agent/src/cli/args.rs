@@ -20,7 +20,7 @@ Settings come from the file and from the environment: CRATEKUBE_AGENT__SLOTS=8 s
 
 const ENROLL_EXAMPLES: &str = "\
 Examples:
-  # On the controller: cratekube-controller agent join-token > join-token
+  # On the controller: (umask 077; cratekube-controller agent join-token > join-token)
   cratekube-agent enroll --token-file join-token
   ssh controller cratekube-controller agent join-token | cratekube-agent enroll --name bastion-1";
 

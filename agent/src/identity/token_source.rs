@@ -34,8 +34,8 @@ pub enum ReadTokenError {
     },
     /// Others may have read it.
     #[error(
-        "{path} may be read by others (mode {mode:o}): somebody may have the join token already; \
-         ask for a new one and keep it in a file of mode 600"
+        "{path} may be read by others (mode {mode:o}), so somebody may have the join token already: \
+         run `chmod 600` on it if nobody else uses this host, or ask for a new one"
     )]
     Open {
         /// The file.

@@ -164,10 +164,15 @@ async fn what_is_wrong_is_said_with_the_right_exit_code() {
 
 #[tokio::test]
 async fn hostile_row_31_a_used_token_file_is_removed_and_an_argument_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
     let host = Host::new().await;
     let token = host.controller.authority.token().expose();
     let file = host.path("token");
     std::fs::write(&file, token.expose()).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let open = host.ask(&["enroll", "--token-file", file.to_str().unwrap()], "").await;
+    assert!(!open.status.success() && text(&open.stderr).contains("chmod 600"), "{}", text(&open.stderr));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let joined = host.ask(&["enroll", "--token-file", file.to_str().unwrap()], "").await;
     assert!(joined.status.success(), "{}", text(&joined.stderr));
     assert!(!file.exists());
