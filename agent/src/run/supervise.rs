@@ -3,7 +3,7 @@
 //! It runs in a session of its own, holds the cluster's lock (its standard input is the lock, and so is
 //! `rke`'s: an empty file), copies `rke`'s output, without secrets, to `output.log` and writes
 //! `exit.json`. It keeps the time limits, so that they hold while no agent runs, and ends whatever `rke`
-//! leaves behind ([`watch`]).
+//! leaves behind ([`super::watch`]).
 //! Ending a run on request is the agent's business; it signals `rke`'s process group, not this process.
 //!
 //! Latency counts here: nothing is made durable before `rke` starts, and there is no runtime.

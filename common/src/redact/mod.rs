@@ -4,7 +4,7 @@
 //! - [`words`]: what announces a secret; found by [`automaton`], and before that by [`skim`].
 //! - [`value`], [`run`], [`block`]: what is masked after a name, a mark, the label of a private key.
 //! - [`known`]: the secrets of a run, in the forms in which they may be printed.
-//! - [`report`]: what is said about a run, masked by the same rules.
+//! - [`mod@report`]: what is said about a run, masked by the same rules.
 //!
 //! Invariants:
 //! - what comes out is as long as what came in: each masked byte is an asterisk, newlines stay, so that

@@ -3,7 +3,7 @@
 //! Invariants: a length is committed only after its bytes are on disk, and answered only after that
 //! commit; bytes behind the committed length are nobody's and may be overwritten; one worker at a time
 //! writes to one operation's file. While a run goes on, nothing is shown of its end that may still turn out
-//! to be a secret ([`masking`]).
+//! to be a secret ([`super::masking`]).
 //!
 //! Pieces that arrive while others are being written wait in a queue and go to disk together: one
 //! `fdatasync` and one commit for all of them. The worker does not belong to any caller, so a caller
