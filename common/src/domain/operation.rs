@@ -38,6 +38,7 @@ impl OperationKind {
     pub fn tasks(self) -> &'static [TaskKind] {
         match self {
             Self::Provision => &[TaskKind::Provision],
+            Self::Reconfigure => &[TaskKind::Reconfigure],
             Self::Remove => &[TaskKind::Remove],
             Self::RecoverState => &[TaskKind::RecoverState],
             _ => &[],

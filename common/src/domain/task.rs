@@ -7,10 +7,20 @@ spelled! {
     pub enum TaskKind {
         /// `rke up` for a new or half-built cluster.
         Provision = "provision",
+        /// `rke up` for a cluster whose description changed.
+        Reconfigure = "reconfigure",
         /// `rke remove` on a copy of the working directory.
         Remove = "remove",
         /// Bring lost or damaged state back: from a generation, or from the cluster itself.
         RecoverState = "recover-state",
+    }
+}
+
+impl TaskKind {
+    /// True when the task brings a cluster to its spec with `rke up`.
+    #[must_use]
+    pub fn builds(self) -> bool {
+        matches!(self, Self::Provision | Self::Reconfigure)
     }
 }
 

@@ -66,7 +66,7 @@ impl Evidence {
     #[must_use]
     pub fn new(kind: TaskKind) -> Self {
         let end_mark = match kind {
-            TaskKind::Provision => "Finished building Kubernetes cluster successfully",
+            TaskKind::Provision | TaskKind::Reconfigure => "Finished building Kubernetes cluster successfully",
             TaskKind::Remove => "Cluster removed successfully",
             TaskKind::RecoverState => "Successfully Deployed state file at [",
         };

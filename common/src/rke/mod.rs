@@ -1,7 +1,8 @@
 //! What RKE's files and output look like. Pure: bytes and values in, values out.
 //!
 //! Into `rke`:
-//! - [`render`]: a cluster spec as `cluster.yml`, on the emitter of [`yaml`].
+//! - [`render`]: a cluster spec as `cluster.yml`, hardened by `harden`, on the emitter of [`yaml`].
+//! - [`catalogue`]: which releases of it there are, what they offer and until when.
 //! - [`logins`]: which secrets were given with it.
 //!
 //! Out of `rke`:
@@ -18,9 +19,11 @@
 //!
 //! Not here: starting `rke`, reading files; masking secrets, which is [`crate::redact`].
 
+pub mod catalogue;
 pub mod cause;
 pub mod classify;
 pub mod evidence;
+mod harden;
 mod hosts;
 pub mod lines;
 pub mod logins;
@@ -36,6 +39,8 @@ mod tests_captures;
 mod tests_lines;
 #[cfg(test)]
 mod tests_render;
+#[cfg(test)]
+mod tests_round_trip;
 #[cfg(test)]
 mod tests_state;
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl PhaseTracker {
     #[must_use]
     pub fn new(kind: TaskKind) -> Self {
         let phases = match kind {
-            TaskKind::Provision => PROVISION,
+            TaskKind::Provision | TaskKind::Reconfigure => PROVISION,
             TaskKind::Remove => REMOVE,
             TaskKind::RecoverState => RECOVER,
         };

@@ -9,7 +9,7 @@
 
 use serde_json::{Value, json};
 
-use super::yaml;
+use super::{harden, yaml};
 use crate::domain::cluster::spec::{ClusterSpec, Node, PrivateRegistry};
 
 /// Seconds that an add-on's job may take. RKE's 45 are too short where images are pulled first.
@@ -27,6 +27,8 @@ pub enum SshAccess {
     },
     /// With the keys of the SSH agent that `SSH_AUTH_SOCK` names.
     Agent,
+    /// As the agent is set up: for those who show the document and do not run it.
+    Untold,
 }
 
 /// Renders `cluster.yml`.
@@ -53,6 +55,7 @@ fn document(spec: &ClusterSpec, cluster_name: &str, access: &SshAccess) -> Value
     match access {
         SshAccess::Key { path } => document["ssh_key_path"] = json!(path),
         SshAccess::Agent => document["ssh_agent_auth"] = json!(true),
+        SshAccess::Untold => {}
     }
     document
 }
@@ -84,7 +87,7 @@ fn node(node: &Node, ssh_user: &str) -> Value {
 
 fn services(spec: &ClusterSpec) -> Value {
     let (pods, services) = (spec.network.pod_cidr.to_string(), spec.network.service_cidr.to_string());
-    json!({
+    let mut document = json!({
         "etcd": {
             // The legacy recurring snapshots; `backup_config` replaces them.
             "snapshot": false,
@@ -101,7 +104,9 @@ fn services(spec: &ClusterSpec) -> Value {
         // The host's own limit stays: kube-proxy would write a kernel setting for the whole host, and it
         // does not start where it may not (hosts in containers, hardened ones).
         "kubeproxy": {"extra_args": {"conntrack-max-per-core": "0"}},
-    })
+    });
+    harden::harden(&mut document, spec);
+    document
 }
 
 /// The tenth address of the service network, where RKE puts DNS by convention.

@@ -77,6 +77,41 @@ fn everything_off_and_other_networks() {
 }
 
 #[test]
+fn hardened_before_kubernetes_1_25() {
+    let mut document = minimal();
+    document["kubernetes_version"] = json!("v1.24.17-rancher1-1");
+    document["profile"] = json!("cis");
+    insta::assert_snapshot!(cluster_yml(&spec(&document), "demo", &key()));
+}
+
+#[test]
+fn hardened_from_kubernetes_1_25_on() {
+    let mut document = minimal();
+    document["kubernetes_version"] = json!("v1.28.12-rancher1-1");
+    document["profile"] = json!("cis");
+    insta::assert_snapshot!(cluster_yml(&spec(&document), "demo", &key()));
+}
+
+#[test]
+fn separate_roles_and_snapshots_of_ones_own() {
+    let mut document = minimal();
+    let node = |i: u8, role: &str| json!({"address": format!("10.0.0.{i}"), "roles": [role]});
+    document["nodes"] = json!([node(1, "controlplane"), node(2, "etcd"), node(3, "worker"), node(4, "worker")]);
+    document["etcd_snapshots"] = json!({"interval_hours": 1, "retention": 48});
+    document["network"] = json!({"plugin": "calico"});
+    insta::assert_snapshot!(cluster_yml(&spec(&document), "apart", &key()));
+}
+
+#[test]
+fn a_hardened_cluster_from_a_mirror() {
+    let mut document = minimal();
+    document["profile"] = json!("cis");
+    document["private_registries"] = json!([{"url": "mirror.example.org", "is_default": true}]);
+    document["addons"] = json!({"ingress": false});
+    insta::assert_snapshot!(cluster_yml(&spec(&document), "mirrored", &SshAccess::Untold));
+}
+
+#[test]
 fn hostile_row_05_nasty_strings_stay_what_they_are() {
     let mut document = minimal();
     document["nodes"][0]["labels"] =

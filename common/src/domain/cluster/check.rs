@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::spec::{ClusterSpec, NetworkPlugin, Node, NodeRole, Taint};
+use super::spec::{ClusterSpec, NetworkPlugin, Node, NodeRole, Profile, Taint};
 use crate::domain::name::{MAX_LABEL, check_label};
 use crate::domain::secret::MASK;
 use crate::intake::Notes;
+
+/// User and group that etcd runs as in a hardened cluster, as the guide has it.
+pub const ETCD_ID: u32 = 52_034;
 
 /// Checks a spec that was read.
 pub fn check(spec: &ClusterSpec, notes: &Notes) {
@@ -18,6 +21,29 @@ pub fn check(spec: &ClusterSpec, notes: &Notes) {
         check_labels(node, &format!("/nodes/{i}"), notes);
     }
     check_registries(spec, notes);
+    check_profile(spec, notes);
+}
+
+/// What the hardened profile needs of the hosts, which nothing here can see to.
+fn check_profile(spec: &ClusterSpec, notes: &Notes) {
+    if spec.profile != Profile::Cis {
+        return;
+    }
+    notes.warn(
+        "/profile",
+        "every host needs the sysctls vm.overcommit_memory=1, vm.panic_on_oom=0, kernel.panic=10 and kernel.panic_on_oops=1",
+    );
+    notes.warn(
+        "/profile",
+        format!("every host with the role etcd needs a user and a group etcd, both with the id {ETCD_ID}"),
+    );
+    if matches!(spec.network.plugin, NetworkPlugin::Flannel | NetworkPlugin::None) {
+        let plugin = spec.network.plugin;
+        notes.warn(
+            "/network/plugin",
+            format!("{plugin} enforces no network policies; the profile cis is complete with canal or calico only"),
+        );
+    }
 }
 
 fn check_roles(spec: &ClusterSpec, notes: &Notes) {

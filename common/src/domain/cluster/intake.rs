@@ -11,7 +11,7 @@ use super::check;
 use super::spec::{
     Addons, ClusterSpec, DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, DEFAULT_SNAPSHOT_INTERVAL_HOURS,
     DEFAULT_SNAPSHOT_RETENTION, DEFAULT_SSH_PORT, DEFAULT_SSH_USER, EtcdSnapshots, Network, NetworkPlugin, Node,
-    NodeRole, PrivateRegistry, Taint, TaintEffect,
+    NodeRole, PrivateRegistry, Profile, Taint, TaintEffect,
 };
 use crate::domain::secret::Secret;
 use crate::intake::{Fault, Faults, Field, Notes};
@@ -47,9 +47,23 @@ const REFUSED: &[&str] = &[
 /// # Errors
 /// All faults at once, each with its JSON pointer.
 pub fn read(document: &Value) -> Result<(ClusterSpec, Vec<Fault>), Faults> {
+    read_and(document, |_| {})
+}
+
+/// Reads and checks the spec that is to replace a stored one, whose passwords it inherits where it
+/// sends none; see [`ClusterSpec::inherit_secrets`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_change(document: &Value, stored: &ClusterSpec) -> Result<(ClusterSpec, Vec<Fault>), Faults> {
+    read_and(document, |spec| spec.inherit_secrets(stored))
+}
+
+fn read_and(document: &Value, complete: impl FnOnce(&mut ClusterSpec)) -> Result<(ClusterSpec, Vec<Fault>), Faults> {
     let notes = Notes::default();
-    let spec = read_spec(&Field::root(document, &notes));
-    if let Some(spec) = &spec {
+    let mut spec = read_spec(&Field::root(document, &notes));
+    if let Some(spec) = &mut spec {
+        complete(spec);
         check::check(spec, &notes);
     }
     let faults = notes.into_faults();
@@ -70,6 +84,7 @@ pub fn read_spec(at: &Field<'_>) -> Option<ClusterSpec> {
     let etcd_snapshots = read_snapshots(&o.field("etcd_snapshots"));
     let addons = read_addons(&o.field("addons"));
     let private_registries = read_registries(&o.field("private_registries"));
+    let profile = o.field("profile").parse().unwrap_or(Profile::None);
     let ssh_user = read_user(&o.field("ssh_user")).unwrap_or_else(|| DEFAULT_SSH_USER.into());
     finish(o);
     Some(ClusterSpec {
@@ -80,6 +95,7 @@ pub fn read_spec(at: &Field<'_>) -> Option<ClusterSpec> {
         etcd_snapshots,
         addons,
         private_registries,
+        profile,
         ssh_user,
     })
 }

@@ -54,8 +54,8 @@ pub enum ClusterEvent {
     Removed,
     /// The operation ended without what was asked for.
     Failed,
-    /// A removal was called off before anything of it ran: the cluster is what it was before.
-    RemovalWithdrawn(ClusterPhase),
+    /// A removal or a change was called off before anything of it ran: the cluster is what it was before.
+    Withdrawn(ClusterPhase),
 }
 
 /// The one transition function of clusters.
@@ -78,7 +78,8 @@ pub fn transition(phase: ClusterPhase, event: ClusterEvent) -> Result<ClusterPha
         (P::Removing, E::Removed) => Ok(P::Removed),
         (P::Pending | P::Provisioning | P::Removing | P::Failed, E::Failed) => Ok(P::Failed),
         (P::Updating, E::Failed) => Ok(P::Degraded),
-        (P::Removing, E::RemovalWithdrawn(before @ (P::Pending | P::Ready | P::Degraded | P::Failed))) => Ok(before),
+        (P::Removing, E::Withdrawn(before @ (P::Pending | P::Ready | P::Degraded | P::Failed)))
+        | (P::Updating, E::Withdrawn(before @ (P::Ready | P::Degraded))) => Ok(before),
         _ => Err(IllegalTransition::new("cluster", phase, event)),
     }
 }
@@ -144,7 +145,7 @@ mod tests {
         ClusterEvent::RemovalAccepted,
         ClusterEvent::Removed,
         ClusterEvent::Failed,
-        ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready),
+        ClusterEvent::Withdrawn(ClusterPhase::Ready),
     ];
 
     proptest! {
@@ -164,12 +165,15 @@ mod tests {
 
     #[test]
     fn a_removal_that_was_called_off_gives_back_only_a_phase_that_it_can_have_begun_in() {
-        let withdrawn = |before| transition(ClusterPhase::Removing, ClusterEvent::RemovalWithdrawn(before));
+        let withdrawn = |before| transition(ClusterPhase::Removing, ClusterEvent::Withdrawn(before));
         assert_eq!(withdrawn(ClusterPhase::Degraded), Ok(ClusterPhase::Degraded));
         for never in [ClusterPhase::Removed, ClusterPhase::Removing, ClusterPhase::Provisioning] {
             assert!(withdrawn(never).is_err(), "{never}");
         }
-        assert!(transition(ClusterPhase::Failed, ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready)).is_err());
+        assert!(transition(ClusterPhase::Failed, ClusterEvent::Withdrawn(ClusterPhase::Ready)).is_err());
+        let unchanged = |before| transition(ClusterPhase::Updating, ClusterEvent::Withdrawn(before));
+        assert_eq!(unchanged(ClusterPhase::Ready), Ok(ClusterPhase::Ready));
+        assert!(unchanged(ClusterPhase::Pending).is_err());
     }
 
     #[test]

@@ -64,6 +64,16 @@ spelled! {
     }
 }
 
+spelled! {
+    /// How far the cluster is hardened.
+    pub enum Profile {
+        /// As RKE builds it.
+        None = "none",
+        /// As Rancher's hardening guide for RKE says, so that the CIS benchmark passes.
+        Cis = "cis",
+    }
+}
+
 /// A Kubernetes version as RKE names it: `v1.30.14-rancher1-1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KubernetesVersion(String);
@@ -78,9 +88,18 @@ impl KubernetesVersion {
     /// Major, minor and patch.
     #[must_use]
     pub fn numbers(&self) -> (u32, u32, u32) {
-        let mut numbers = self.0[1..].split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+        let (major, minor, patch, _, _) = self.order();
+        (major, minor, patch)
+    }
+
+    /// Everything that tells which of two versions is newer: major, minor, patch, Rancher's build and
+    /// its revision.
+    #[must_use]
+    pub fn order(&self) -> (u32, u32, u32, u32, u32) {
+        let number = |n: &str| n.trim_start_matches("rancher").parse().unwrap_or(0);
+        let mut numbers = self.0[1..].split(['.', '-']).map(number);
         let mut next = || numbers.next().unwrap_or(0);
-        (next(), next(), next())
+        (next(), next(), next(), next(), next())
     }
 }
 
@@ -214,6 +233,8 @@ pub struct ClusterSpec {
     pub addons: Addons,
     /// Registries.
     pub private_registries: Vec<PrivateRegistry>,
+    /// Hardening.
+    pub profile: Profile,
     /// User for SSH on nodes that name none.
     pub ssh_user: String,
 }
@@ -250,6 +271,7 @@ impl ClusterSpec {
                 "dns": self.addons.dns,
             },
             "private_registries": self.private_registries.iter().map(|r| registry_json(r, secrets)).collect::<Vec<_>>(),
+            "profile": self.profile,
             "ssh_user": self.ssh_user,
         })
     }
@@ -266,6 +288,19 @@ impl ClusterSpec {
     pub fn put_secrets(&mut self, secrets: SpecSecrets) {
         for (registry, password) in self.private_registries.iter_mut().zip(secrets.registry_passwords) {
             registry.password = password;
+        }
+    }
+
+    /// Takes over the passwords that a change does not send. A registry keeps the password that is
+    /// stored under its URL when it names a user and leaves the password out, or sends [`MASK`].
+    /// Leaving out the user, too, ends the login.
+    pub fn inherit_secrets(&mut self, stored: &Self) {
+        for registry in self.private_registries.iter_mut().filter(|registry| registry.user.is_some()) {
+            let unsaid = registry.password.as_ref().is_none_or(|password| password.expose() == MASK);
+            let known = stored.private_registries.iter().find(|known| known.url == registry.url);
+            if let Some(password) = known.and_then(|known| known.password.clone()).filter(|_| unsaid) {
+                registry.password = Some(password);
+            }
         }
     }
 

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::intake::read;
+use super::intake::{read, read_change};
 use super::spec::{
-    Addons, ClusterSpec, EtcdSnapshots, Network, NetworkPlugin, Node, NodeRole, PrivateRegistry, Secrets, Taint,
-    TaintEffect,
+    Addons, ClusterSpec, EtcdSnapshots, Network, NetworkPlugin, Node, NodeRole, PrivateRegistry, Profile, Secrets,
+    Taint, TaintEffect,
 };
 use crate::domain::secret::Secret;
 
@@ -337,7 +337,7 @@ fn spec() -> impl Strategy<Value = ClusterSpec> {
     let registry = (any::<bool>(), prop::option::of("\\PC{0,20}"));
     (
         nodes,
-        any::<[bool; 4]>(),
+        any::<[bool; 5]>(),
         (1u64..=720, 1u64..=1_000),
         prop::option::of(registry),
         prop::sample::select(NetworkPlugin::ALL.to_vec()),
@@ -361,6 +361,7 @@ fn spec() -> impl Strategy<Value = ClusterSpec> {
                     is_default,
                 })
                 .collect(),
+            profile: if on[4] { Profile::Cis } else { Profile::None },
             ssh_user: "ubuntu".into(),
         })
 }
@@ -384,6 +385,46 @@ proptest! {
         prop_assert!(!shown.contains(canary));
         prop_assert!(errors(&masked).iter().any(|fault| fault.starts_with("/private_registries/0/password: is the mask")));
     }
+}
+
+/// The passwords of the change `sent`, on top of the good document.
+fn changed(sent: &Value) -> Result<Vec<Option<String>>, Vec<String>> {
+    let stored = read(&good()).unwrap().0;
+    let changed = read_change(&with("/private_registries", sent), &stored);
+    let password = |registry: &PrivateRegistry| registry.password.as_ref().map(|p| p.expose().to_owned());
+    changed
+        .map(|(spec, _)| spec.private_registries.iter().map(password).collect())
+        .map_err(|faults| faults.errors.into_iter().map(|fault| fault.pointer).collect())
+}
+
+#[test]
+fn hostile_row_07_a_password_that_is_not_sent_or_masked_is_kept_for_its_url_alone() {
+    let url = "r.example.org:5000/x";
+    let kept = |sent: Value| assert_eq!(changed(&sent), Ok(vec![Some("p".into())]), "{sent}");
+    kept(json!([{"url": url, "user": "u"}]));
+    kept(json!([{"url": url, "user": "u", "password": "***"}]));
+    kept(json!([{"url": url, "user": "another"}]));
+    assert_eq!(changed(&json!([{"url": url, "user": "u", "password": "new"}])), Ok(vec![Some("new".into())]));
+    assert_eq!(changed(&json!([{"url": url}])), Ok(vec![None]), "without a user there is no login");
+    assert_eq!(changed(&json!([{"url": "r.example.org", "user": "u"}])), Ok(vec![None]), "another place");
+    let moved = json!([{"url": "first.example", "user": "u"}, {"url": url, "user": "u"}]);
+    assert_eq!(changed(&moved), Ok(vec![None, Some("p".into())]), "by its URL, not by its place");
+    let unknown = json!([{"url": "r.example.org", "user": "u", "password": "***"}]);
+    assert_eq!(changed(&unknown), Err(vec!["/private_registries/0/password".into()]));
+}
+
+#[test]
+fn the_hardened_profile_names_what_it_needs_of_the_hosts() {
+    let warnings = |document: &Value| read(document).unwrap().1;
+    let plain = warnings(&good()).len();
+    let mut hardened = with("/profile", &json!("cis"));
+    let said = warnings(&hardened);
+    assert_eq!(said.len(), plain + 2);
+    assert!(said.iter().any(|fault| fault.detail.contains("vm.overcommit_memory=1")), "{said:?}");
+    assert!(said.iter().any(|fault| fault.detail.contains("52034")), "{said:?}");
+    hardened["network"]["plugin"] = json!("flannel");
+    assert!(warnings(&hardened).iter().any(|fault| fault.pointer == "/network/plugin"));
+    assert!(errors(&with("/profile", &json!("stig"))).iter().any(|fault| fault.starts_with("/profile: ")));
 }
 
 proptest! {
