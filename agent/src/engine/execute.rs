@@ -3,6 +3,7 @@
 //!
 //! Nothing is started before `run.json` is durable. Whatever refuses is told as a report, not started.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -224,7 +225,7 @@ impl Preparation<'_> {
         fence::accept(&cluster.fence(), offered)?;
         files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         let cwd = self.lay_ground(cluster, journal, pass.ground)?;
-        let record = self.record(cluster, journal, &cwd, pass);
+        let record = self.record(cluster, journal, &cwd, pass, self.left_hosts(file));
         journal.write_run(&record)?;
         Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock, source })
     }
@@ -236,6 +237,7 @@ impl Preparation<'_> {
             environment: self.assignment.environment.clone(),
             name: self.assignment.name.clone(),
             ca_sha256: None,
+            hosts: BTreeSet::new(),
         }
     }
 
@@ -284,7 +286,7 @@ impl Preparation<'_> {
     ) -> Result<std::path::PathBuf, VolumeError> {
         let working = cluster.working();
         let cwd = match self.assignment.kind {
-            TaskKind::Provision => working.clone(),
+            TaskKind::Provision | TaskKind::Reconfigure => working.clone(),
             // On a copy: `rke remove` deletes the state whether or not every host was reached.
             TaskKind::Remove => finish::scratch(journal),
             // Beside what is there: what comes back is looked at before it takes its place.
@@ -305,10 +307,23 @@ impl Preparation<'_> {
         Ok(cwd)
     }
 
-    fn record(&self, cluster: &ClusterDir, journal: &Journal, cwd: &Path, pass: Pass) -> RunRecord {
+    /// Hosts that carry the cluster and are not in its description any more.
+    fn left_hosts(&self, file: &ClusterFile) -> Vec<String> {
+        let wanted = |host: &String| self.assignment.spec.nodes.iter().any(|node| node.address == *host);
+        file.hosts.iter().filter(|host| !wanted(host)).cloned().collect()
+    }
+
+    fn record(
+        &self,
+        cluster: &ClusterDir,
+        journal: &Journal,
+        cwd: &Path,
+        pass: Pass,
+        left_hosts: Vec<String>,
+    ) -> RunRecord {
         let (assignment, settings) = (self.assignment, &self.core.settings);
         let arguments: &[&str] = match assignment.kind {
-            TaskKind::Provision => &["up", "--config", CLUSTER_YML],
+            TaskKind::Provision | TaskKind::Reconfigure => &["up", "--config", CLUSTER_YML],
             TaskKind::Remove => &["remove", "--force", "--config", CLUSTER_YML],
             TaskKind::RecoverState => &["util", "get-state-file", "--config", CLUSTER_YML],
         };
@@ -316,7 +331,7 @@ impl Preparation<'_> {
         argv.extend(arguments.iter().map(|a| (*a).to_owned()));
         let agent_socket = match settings.ssh {
             SshAccess::Agent => std::env::var("SSH_AUTH_SOCK").ok(),
-            SshAccess::Key { .. } => None,
+            SshAccess::Key { .. } | SshAccess::Untold => None,
         };
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         RunRecord {
@@ -331,6 +346,7 @@ impl Preparation<'_> {
             name: assignment.name.clone(),
             volume: assignment.volume,
             wanted_hosts: assignment.spec.nodes.iter().map(|n| n.address.clone()).collect(),
+            left_hosts,
             ca_before: pass.ca_before,
             recovery: assignment.recovery,
             warnings: match pass.ground {

@@ -5,18 +5,18 @@
 //! verdict is computed from what is on the volume.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::AttemptId;
-use cratekube_common::domain::run::{ReachedLimit, RunOutcome, RunReport};
+use cratekube_common::domain::run::{ExitStatus, ReachedLimit, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::redact;
 use cratekube_common::rke::classify::{self, Case, Stop};
 use cratekube_common::rke::evidence::Evidence;
-use cratekube_common::rke::state;
+use cratekube_common::rke::state::{self, StateFacts};
 use cratekube_common::runtime::files;
 use serde_json::json;
 use tokio::sync::watch;
@@ -98,9 +98,10 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
     let sealed = match live.record.kind {
         // What is in working/ is not ours to seal: only what was brought back is.
         TaskKind::RecoverState => recover::adopt(core, &live, ended),
-        TaskKind::Provision | TaskKind::Remove => seal(core, &live).map(Some),
+        TaskKind::Provision | TaskKind::Reconfigure | TaskKind::Remove => seal(core, &live).map(Some),
     };
     let mut report = redact::report(judge(core, &live, ended, &sealed));
+    keep_hosts_in_mind(core, &live, ended);
     let record = &live.record;
     if record.kind == TaskKind::Remove
         && report.outcome == RunOutcome::Succeeded
@@ -254,17 +255,18 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
     };
     let place = match live.record.kind {
         TaskKind::RecoverState => scratch(&live.journal),
-        TaskKind::Provision | TaskKind::Remove => live.cluster.working(),
+        TaskKind::Provision | TaskKind::Reconfigure | TaskKind::Remove => live.cluster.working(),
     };
-    let state = files::read_optional(&place.join(STATE)).ok().flatten();
-    let state = state.as_deref().and_then(|bytes| state::inspect(bytes).ok());
+    let state = state_at(&place);
     let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
+    let left: Vec<&str> = live.record.left_hosts.iter().map(String::as_str).collect();
     let reached = ended.exit.as_ref().and_then(|e| e.reached_limit(&live.record.command));
     let judgement = classify::judge(&Case {
         kind: live.record.kind,
         exit: ended.exit.as_ref().and_then(|e| e.exit),
         evidence,
         wanted_hosts: &wanted,
+        left_hosts: &left,
         state: state.as_ref(),
         ca_before: live.record.ca_before.as_deref(),
         stopped: stopped(live, reached.as_ref()),
@@ -306,6 +308,38 @@ fn stopped<'a>(live: &Live, reached: Option<&'a ReachedLimit>) -> Option<Stop<'a
 }
 
 // ---- what stays
+
+/// What RKE's state says, when it is whole.
+fn state_at(place: &Path) -> Option<StateFacts> {
+    let bytes = files::read_optional(&place.join(STATE)).ok().flatten()?;
+    state::inspect(&bytes).ok()
+}
+
+/// Keeps in mind which hosts carry the cluster. One that left is forgotten when it was cleaned, or when
+/// a run that came to its end has told of it. A failure here costs a warning at the next change.
+fn keep_hosts_in_mind(core: &Core, live: &Live, ended: &Ended) {
+    let (record, Some(evidence)) = (&live.record, &ended.evidence) else { return };
+    if !record.kind.builds() {
+        return;
+    }
+    let told = evidence.finished && ended.exit.as_ref().is_some_and(|e| e.exit == Some(ExitStatus::Code(0)));
+    let keep = || {
+        core.volume_at(live.cluster.path()).map_or(Ok(()), |volume| volume.check())?;
+        let Some(mut file) = live.cluster.read_record()? else { return Ok(()) };
+        let before = file.hosts.clone();
+        let built = state_at(&live.cluster.working()).into_iter().flat_map(|state| state.nodes);
+        let built = built.map(|node| node.address).filter(|host| record.wanted_hosts.contains(host));
+        file.hosts.extend(built);
+        let is_gone = |host: &String| evidence.cleaned.contains(host) || told && record.left_hosts.contains(host);
+        file.hosts.retain(|host| !is_gone(host));
+        if file.hosts == before { Ok(()) } else { live.cluster.write_record(&file) }
+    };
+    let kept: Result<(), VolumeError> = keep();
+    if let Err(error) = kept {
+        core.heed(live.cluster.path(), &error);
+        tracing::warn!(attempt = %record.attempt, %error, "cannot keep in mind which hosts carry the cluster");
+    }
+}
 
 /// The cluster is gone, and that was verified: its files are in the last generation.
 fn clear_away(core: &Core, live: &Live, sealed: Option<&Manifest>) -> Result<(), VolumeError> {

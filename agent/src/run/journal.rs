@@ -61,6 +61,9 @@ pub struct RunRecord {
     pub volume: VolumeId,
     /// Hosts that must be part of the cluster afterwards, or must be cleaned.
     pub wanted_hosts: Vec<String>,
+    /// Hosts that carried the cluster and are not wanted any more.
+    #[serde(default)]
+    pub left_hosts: Vec<String>,
     /// The CA that must still be there afterwards.
     pub ca_before: Option<String>,
     /// How state is to be brought back.

@@ -4,6 +4,7 @@
 //! is resolved by the kernel beneath the volume's root with symbolic links forbidden: a link that
 //! someone planted is refused, never followed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,6 +41,10 @@ pub struct ClusterFile {
     /// The CA on record: set by the first good generation; nothing here changes it afterwards.
     #[serde(default)]
     pub ca_sha256: Option<String>,
+    /// Hosts that carry the cluster: built, and not cleaned since. RKE's own state forgets a host that
+    /// it could not reach.
+    #[serde(default)]
+    pub hosts: BTreeSet<String>,
 }
 
 /// The directory of one cluster.
@@ -302,6 +307,7 @@ mod tests {
             environment: "prod".parse().unwrap(),
             name: "blue".parse().unwrap(),
             ca_sha256: None,
+            hosts: BTreeSet::new(),
         }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! RKE's exit 0 can mean that a host is missing, that an add-on failed, or that it was told no. So a
 //! provision succeeded when it exited with 0, said that it finished, left no host out, when the
-//! state has every host that was asked for, and when the CA is the one that it was. A removal
-//! succeeded when every host was cleaned. State that a cluster gave back is believed when it is whole,
-//! describes a cluster that was built, and carries the CA on record. A run that was ended from outside is never called failed:
-//! how far it came is not known.
+//! state has every host that was asked for, no host that left the description runs on unseen, and
+//! when the CA is the one that it was. A removal succeeded when every host was cleaned. State that a
+//! cluster gave back is believed when it is whole, describes a cluster that was built, and carries the
+//! CA on record. A run that was ended from outside is never called failed: how far it came is not
+//! known.
 //!
 //! Not here: what the cluster's own API says, which the agent asks afterwards; and why `rke` itself
 //! gave up, which is in `cause`.
@@ -33,6 +34,8 @@ pub struct Case<'a> {
     pub evidence: &'a Evidence,
     /// Addresses of the hosts that were asked for; for a removal, of those to be cleaned.
     pub wanted_hosts: &'a [&'a str],
+    /// Addresses of hosts that carried the cluster before the run and are not asked for any more.
+    pub left_hosts: &'a [&'a str],
     /// The state after the run, or the one that was brought back; none when there is none or it is not whole.
     pub state: Option<&'a StateFacts>,
     /// Fingerprint of the CA before the run; none for a cluster that never had one.
@@ -113,7 +116,7 @@ fn finished(case: &Case<'_>) -> Result<(), Failure> {
         });
     }
     match case.kind {
-        TaskKind::Provision => provisioned(case),
+        TaskKind::Provision | TaskKind::Reconfigure => provisioned(case),
         TaskKind::Remove => removed(case),
         TaskKind::RecoverState => recovered(case),
     }
@@ -142,7 +145,31 @@ fn provisioned(case: &Case<'_>) -> Result<(), Failure> {
     if evidence.overflowed {
         return Err(too_much());
     }
+    let lost = lost(case);
+    if !lost.is_empty() {
+        return Err(still_there(&lost));
+    }
     evidence.addons.iter().find(|addon| is_core(addon)).map_or(Ok(()), |addon| Err(without_core(addon)))
+}
+
+/// Hosts that left the description and that this run neither cleaned nor tried to: RKE had lost them
+/// from its state, and said nothing.
+fn lost<'a>(case: &Case<'a>) -> Vec<&'a str> {
+    let seen_off = |host: &str| case.evidence.cleaned.contains(host) || case.evidence.uncleaned.contains_key(host);
+    case.left_hosts.iter().copied().filter(|host| !seen_off(host)).collect()
+}
+
+fn still_there(hosts: &[&str]) -> Failure {
+    Failure {
+        class: Class::State,
+        message: format!(
+            "{} left the description, but rke did not take it out: an earlier run that could not reach it had dropped it from rke's state. It may still run as a node of the cluster",
+            hosts::named(hosts)
+        ),
+        line: None,
+        retryable: true,
+        remedy: "If it still runs, put it back into the spec, apply that, and remove it again. If it is gone for good, delete its node with kubectl, and retry.".into(),
+    }
 }
 
 fn removed(case: &Case<'_>) -> Result<(), Failure> {
@@ -244,10 +271,17 @@ fn warnings(case: &Case<'_>) -> Vec<String> {
             hosts::named(&uncleaned)
         ));
     }
+    let left_over = if case.kind == TaskKind::Remove { lost(case) } else { Vec::new() };
+    if !left_over.is_empty() {
+        warnings.push(format!(
+            "{} left the description before this removal and was never cleaned: clean it before it is used again",
+            hosts::named(&left_over)
+        ));
+    }
     if case.state.is_some_and(|state| state.current_ca_sha256.is_some()) {
         warnings.push("the state's current and desired halves carry different CAs: a rotation did not end".into());
     }
-    if case.kind == TaskKind::Provision && case.ca_before.is_some() && case.state.is_none() {
+    if case.kind.builds() && case.ca_before.is_some() && case.state.is_none() {
         warnings.push("the state file is not whole after the run: nothing may run before it is restored".into());
     }
     warnings

@@ -275,6 +275,7 @@ fn verdict(row: &Row, capture: &Capture, evidence: &Evidence) -> Judgement {
         exit: capture.exit,
         evidence,
         wanted_hosts: &wanted.iter().map(String::as_str).collect::<Vec<_>>(),
+        left_hosts: &[],
         state: Some(&state),
         ca_before: Some(if HAD_ANOTHER_CA.contains(&row.name) { "old" } else { "new" }),
         stopped: None,
@@ -323,6 +324,44 @@ fn every_recorded_scenario_is_in_the_table_and_gets_its_verdict() {
     }
 }
 
+/// What a change of a cluster of hosts 11 and 12 to host 11 alone comes to.
+fn without_host_12(name: &str) -> Judgement {
+    let capture = read(name);
+    let evidence = watch(TaskKind::Reconfigure, &capture.output, 4096).0;
+    let node = StateNode { address: "172.30.0.11".into(), hostname: None, roles: Vec::new() };
+    let state = StateFacts {
+        ca_sha256: "ca".into(),
+        current_ca_sha256: None,
+        has_current: true,
+        nodes: vec![node],
+        desired_nodes: Vec::new(),
+        kubernetes_version: None,
+    };
+    judge(&Case {
+        kind: TaskKind::Reconfigure,
+        exit: capture.exit,
+        evidence: &evidence,
+        wanted_hosts: &["172.30.0.11"],
+        left_hosts: &["172.30.0.12"],
+        state: Some(&state),
+        ca_before: Some("ca"),
+        stopped: None,
+    })
+}
+
+#[test]
+fn hostile_row_69_a_host_that_left_is_believed_to_be_gone_only_when_rke_cleaned_it() {
+    let cleaned = without_host_12("B11c-up-remove-worker");
+    assert_eq!((cleaned.outcome, cleaned.warnings.len()), (Ok(()), 0));
+    let unreachable = without_host_12("B12b-up-remove-unreachable-worker");
+    assert_eq!(unreachable.outcome, Ok(()));
+    assert!(unreachable.warnings[0].contains("172.30.0.12 left the cluster without being cleaned"));
+    let orphaned = without_host_12("B11a-up-remove-worker-ORPHANED-after-earlier-unreachable-run");
+    let failure = orphaned.outcome.unwrap_err();
+    assert_eq!((failure.class, failure.line), (Class::State, None));
+    assert!(failure.message.starts_with("host 172.30.0.12 left the description"), "{}", failure.message);
+}
+
 #[test]
 fn the_verdict_does_not_depend_on_how_the_output_is_cut() {
     for name in [
@@ -349,7 +388,7 @@ fn phases_only_go_forward_and_a_run_that_finished_reached_the_last() {
         let (evidence, steps) = watch(kind_of(&capture.command), &capture.output, 4096);
         assert!(steps.is_sorted_by(|a, b| a < b), "{}: {steps:?}", row.name);
         let steps_of_kind = match kind_of(&capture.command) {
-            TaskKind::Provision => 15,
+            TaskKind::Provision | TaskKind::Reconfigure => 15,
             TaskKind::Remove => 7,
             TaskKind::RecoverState => 4,
         };

@@ -46,6 +46,7 @@ fn judged(kind: TaskKind, events: &[&str], change: impl FnOnce(&mut Case<'_>)) -
         exit: Some(ExitStatus::Code(0)),
         evidence: &evidence,
         wanted_hosts: &["a", "b"],
+        left_hosts: &[],
         state: Some(state),
         ca_before: Some("ca"),
         stopped: None,
@@ -76,6 +77,15 @@ fn hostile_row_69_a_wanted_host_that_the_state_does_not_have_fails_the_run_by_na
     let missing = failure(judged(TaskKind::Provision, &[FINISHED], |case| case.state = Some(partial)));
     assert_eq!((missing.class, missing.retryable), (Class::Unreachable, true));
     assert!(missing.message.contains("host b did not become part of the cluster"), "{}", missing.message);
+}
+
+#[test]
+fn hostile_row_69_a_removal_names_the_hosts_that_left_before_it_and_were_never_cleaned() {
+    let cleaned =
+        ["info|[hosts] Successfully cleaned up host [a]", "info|[hosts] Successfully cleaned up host [b]", REMOVED];
+    let judgement = judged(TaskKind::Remove, &cleaned, |case| case.left_hosts = &["c"]);
+    assert_eq!(judgement.outcome, Ok(()));
+    assert!(judgement.warnings[0].contains("host c left the description"), "{judgement:?}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub async fn run(
     let mut rke = Rke { machine: Arc::clone(&machine), record, life, pipe, pace, fails_at, floods, steps: 0 };
     let found = rke.begin();
     let done = match rke.record.kind {
-        TaskKind::Provision => rke.up(found).await,
+        TaskKind::Provision | TaskKind::Reconfigure => rke.up(found).await,
         TaskKind::Remove => rke.remove().await,
         // Nobody asks for it here.
         TaskKind::RecoverState => Err(Early::Failed),
