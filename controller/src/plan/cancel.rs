@@ -11,7 +11,7 @@ pub struct Idle {
     pub kind: OperationKind,
     /// Where the cluster is.
     pub phase: ClusterPhase,
-    /// Where it was before its removal was accepted.
+    /// Where it was before its removal or change was accepted.
     pub before: Option<ClusterPhase>,
     /// Whether an attempt of this operation may have run.
     pub ran: bool,
@@ -20,8 +20,9 @@ pub struct Idle {
 /// The cluster's step when such an operation is cancelled; none when the cluster stays what it is.
 #[must_use]
 pub fn step(idle: Idle) -> Option<ClusterEvent> {
-    let withdrawn = idle.before.filter(|_| idle.kind == OperationKind::Remove && !idle.ran);
-    let event = withdrawn.map_or(ClusterEvent::Failed, ClusterEvent::RemovalWithdrawn);
+    let can_be_withdrawn = matches!(idle.kind, OperationKind::Remove | OperationKind::Reconfigure) && !idle.ran;
+    let withdrawn = idle.before.filter(|_| can_be_withdrawn);
+    let event = withdrawn.map_or(ClusterEvent::Failed, ClusterEvent::Withdrawn);
     [event, ClusterEvent::Failed].into_iter().find(|event| cluster::transition(idle.phase, *event).is_ok())
 }
 
@@ -63,9 +64,23 @@ mod tests {
 
     #[test]
     fn a_removal_that_never_ran_leaves_the_cluster_as_it_was_and_one_that_ran_does_not() {
-        assert_eq!(step(REMOVAL), Some(ClusterEvent::RemovalWithdrawn(ClusterPhase::Ready)));
+        assert_eq!(step(REMOVAL), Some(ClusterEvent::Withdrawn(ClusterPhase::Ready)));
         assert_eq!(step(Idle { ran: true, ..REMOVAL }), Some(ClusterEvent::Failed));
         assert_eq!(step(Idle { before: None, ..REMOVAL }), Some(ClusterEvent::Failed));
+    }
+
+    #[test]
+    fn a_change_that_never_ran_leaves_the_cluster_as_it_was_and_one_that_ran_degrades_it() {
+        let queued = Idle {
+            kind: OperationKind::Reconfigure,
+            phase: ClusterPhase::Ready,
+            before: Some(ClusterPhase::Ready),
+            ran: false,
+        };
+        assert_eq!(step(queued), None, "nothing of it began");
+        let given_back = Idle { phase: ClusterPhase::Updating, ..queued };
+        assert_eq!(step(given_back), Some(ClusterEvent::Withdrawn(ClusterPhase::Ready)));
+        assert_eq!(step(Idle { ran: true, ..given_back }), Some(ClusterEvent::Failed));
     }
 
     #[test]

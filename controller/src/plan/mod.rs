@@ -1,11 +1,15 @@
-//! Pure decisions: what follows from a report, who may have which task, why something waits.
+//! Pure decisions: what follows from a report, who may have which task, why something waits, what a
+//! change costs.
 //!
 //! No clock, no store, no network: values in, a value out that names every step. The store applies
 //! what is decided here inside the transaction that read the values.
 
 pub mod assignment;
 pub mod cancel;
+pub mod change;
+pub mod diff;
 pub mod evidence;
+pub mod policy;
 pub mod reconcile;
 pub mod retry;
 pub mod settle;

@@ -17,6 +17,7 @@ use cratekube_common::domain::task::{TaskEvent, TaskKind};
 
 use super::cancel::{cancelled, given_up};
 use super::evidence::{self, Finding, StateRecord};
+use super::policy;
 pub use super::retry::RetryPolicy;
 
 /// Said of everything that a stand-in for `rke` did.
@@ -94,6 +95,7 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
     if is_rehearsal(report) {
         settlement.warnings.push(REHEARSAL.into());
     }
+    settlement.warnings.extend(policy::warnings(report.rke.as_ref(), report.ended_at));
     settlement.conditions = conditions(view, report);
     settlement.record_generation = finding.record;
     settlement.known = finding.adopt;
@@ -102,8 +104,8 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
 
 fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
     // Everything but a removal leaves a state to go on from.
-    let provision = view.kind != TaskKind::Remove;
-    if let Some(words) = finding.contradiction.as_ref().filter(|_| provision) {
+    let builds = view.kind != TaskKind::Remove;
+    if let Some(words) = finding.contradiction.as_ref().filter(|_| builds) {
         let said = match &report.outcome {
             RunOutcome::Succeeded => "the run succeeded".to_owned(),
             RunOutcome::Failed(failure) | RunOutcome::Refused(failure) => {
@@ -113,7 +115,7 @@ fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
         return End::Failed(evidence::state_failure(format!("{words}; {said}")));
     }
     match &report.outcome {
-        RunOutcome::Succeeded if provision => match evidence::missing_state(report.generation.as_ref()) {
+        RunOutcome::Succeeded if builds => match evidence::missing_state(report.generation.as_ref()) {
             Some(words) => End::Failed(evidence::state_failure(format!("the run says it succeeded, but {words}"))),
             None => End::Done,
         },
@@ -149,7 +151,7 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
             s.task = TaskEvent::Succeeded;
             s.operation = live(OperationEvent::Succeeded);
             s.cluster = Some(match view.kind {
-                TaskKind::Provision => ClusterEvent::Verified,
+                TaskKind::Provision | TaskKind::Reconfigure => ClusterEvent::Verified,
                 TaskKind::Remove => ClusterEvent::Removed,
                 // The state is back; what it describes was not looked at.
                 TaskKind::RecoverState => ClusterEvent::Degraded,

@@ -216,6 +216,29 @@ fn warnings_and_rehearsals_are_said_on_operation_and_cluster() {
 }
 
 #[test]
+fn a_change_that_failed_degrades_the_cluster_and_one_that_succeeded_makes_it_ready() {
+    let done = decide(&view(TaskKind::Reconfigure), &report(RunOutcome::Succeeded, Some(manifest(1, "ca"))));
+    assert_eq!(done.cluster, Some(ClusterEvent::Verified));
+    let failed = decide(&view(TaskKind::Reconfigure), &report(RunOutcome::Failed(failure(FailureClass::Worker)), None));
+    let phase = cluster::transition(ClusterPhase::Updating, failed.cluster.unwrap());
+    assert_eq!(phase, Ok(ClusterPhase::Degraded));
+    let stateless = decide(&view(TaskKind::Reconfigure), &report(RunOutcome::Succeeded, None));
+    assert_eq!(stateless.failure.unwrap().class, FailureClass::State, "success without a state is none");
+}
+
+#[test]
+fn an_rke_that_nobody_mends_is_named_on_every_operation_that_it_ran() {
+    let mut report = report(RunOutcome::Succeeded, Some(manifest(1, "ca")));
+    report.ended_at = "2026-11-25T12:00:00Z".parse().unwrap();
+    report.rke.as_mut().unwrap().version = "v1.4.18".into();
+    for kind in TaskKind::ALL {
+        let warnings = decide(&view(*kind), &report).warnings;
+        assert!(warnings.iter().any(|w| w.contains("CVE-2023-32191")), "{kind}: {warnings:?}");
+        assert!(warnings.iter().any(|w| w.contains("end of life")), "{kind}: {warnings:?}");
+    }
+}
+
+#[test]
 fn hostile_row_58_state_that_came_back_leaves_the_cluster_degraded_and_known() {
     let back = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, Some(manifest(7, "ca"))));
     assert_eq!((back.operation, back.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Degraded)));
@@ -230,6 +253,7 @@ fn hostile_row_58_state_that_came_back_leaves_the_cluster_degraded_and_known() {
 fn phase(kind: TaskKind) -> ClusterPhase {
     match kind {
         TaskKind::Provision => ClusterPhase::Provisioning,
+        TaskKind::Reconfigure => ClusterPhase::Updating,
         TaskKind::Remove => ClusterPhase::Removing,
         TaskKind::RecoverState => ClusterPhase::Updating,
     }
