@@ -125,6 +125,74 @@ pub struct AcceptOperation {
     pub now: Timestamp,
 }
 
+/// A spec that a cluster is to be brought to.
+#[derive(Debug, Clone)]
+pub struct AcceptReconfigure {
+    /// The cluster that was looked at; another one of the same name is not meant.
+    pub cluster: ClusterId,
+    /// The revision that was looked at.
+    pub revision: u64,
+    /// Id of the operation.
+    pub operation: OperationId,
+    /// One id for each of the operation's tasks.
+    pub tasks: Vec<TaskId>,
+    /// Where.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub name: ClusterName,
+    /// What is to hold from now on; none to apply what holds already once more.
+    pub change: Option<SpecChange>,
+    /// Who asks.
+    pub requested_by: String,
+    /// Warnings of validation, kept with the operation.
+    pub warnings: Vec<String>,
+    /// Against double requests.
+    pub idempotency: Option<Idempotency>,
+    /// The audit entry of this change.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// A spec that takes the place of another.
+#[derive(Debug, Clone)]
+pub struct SpecChange {
+    /// Desired state, secrets masked.
+    pub spec: ClusterSpec,
+    /// The secrets of the spec, encrypted by the caller; none when it has none.
+    pub sealed_secrets: Option<Vec<u8>>,
+}
+
+/// One of the specs that a cluster had.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Desired state, secrets masked.
+    pub spec: ClusterSpec,
+    /// The operation that made it.
+    pub operation: OperationId,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// When the cluster was last found to be as it says.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// Everything that a change of a cluster is weighed against.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PresentCluster {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The secrets of its spec, as the caller encrypted them.
+    pub sealed_secrets: Option<Vec<u8>>,
+    /// The newest spec that it was found to be as.
+    pub verified: Option<Revision>,
+    /// The agent that serves its state volume.
+    pub agent: Option<Agent>,
+}
+
 /// A wish to end an operation.
 #[derive(Debug, Clone)]
 pub struct CancelOperation {

@@ -55,6 +55,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Records an operation on an existing cluster (a removal; later kinds come the same way).
     async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError>;
 
+    /// Records a changed spec with its operation, if the cluster is still the one that was looked at.
+    /// The spec before it is kept as a revision. An operation that is called off before anything of it
+    /// ran takes its change back, as a further revision.
+    async fn accept_reconfigure(&self, request: AcceptReconfigure) -> Result<Acceptance, StoreError>;
+
+    /// What became of a request under this key, if it was made before: `Replayed` or `KeyReused`.
+    async fn repeated(&self, idempotency: Idempotency, now: Timestamp) -> Result<Option<Acceptance>, StoreError>;
     /// Protects a cluster against removal, or ends that.
     async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError>;
 
@@ -67,6 +74,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// A cluster by name; the newest of that name when the name was used before. Secrets masked.
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError>;
+
+    /// A cluster by name, with what a change of it is weighed against.
+    async fn present_cluster(
+        &self,
+        environment: &EnvironmentName,
+        name: &ClusterName,
+    ) -> Result<Option<PresentCluster>, StoreError>;
+
+    /// The specs that a cluster had, newest first; the newest is the one it has.
+    async fn revisions(&self, cluster: ClusterId, page: PageRequest) -> Result<Page<Revision>, StoreError>;
 
     /// Clusters of one environment by name, removed ones only when asked for.
     async fn clusters(&self, filter: ClusterFilter, page: PageRequest) -> Result<Page<Cluster>, StoreError>;

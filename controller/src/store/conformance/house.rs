@@ -9,7 +9,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::intake;
-use cratekube_common::domain::cluster::spec::ClusterSpec;
+use cratekube_common::domain::cluster::spec::{ClusterSpec, NodeRole};
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::{Manifest, SealedFile};
@@ -24,9 +24,9 @@ use serde_json::json;
 use super::Place;
 use crate::plan::settle::RetryPolicy;
 use crate::store::{
-    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, Applied, CancelOperation, Cancellation,
-    CertificateFacts, ChangeAgent, ConnectAgent, EnrollAgent, Enrolled, ForceUnlock, Forced, Idempotency, LeaseTasks,
-    LeasedTask, NewJoinToken, OutputAppended, Settled, Store,
+    AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, AgentChanged, Applied, CancelOperation,
+    Cancellation, CertificateFacts, ChangeAgent, ConnectAgent, EnrollAgent, Enrolled, ForceUnlock, Forced, Idempotency,
+    LeaseTasks, LeasedTask, NewJoinToken, OutputAppended, PageRequest, Settled, SpecChange, Store,
 };
 
 /// Where stories are played.
@@ -128,6 +128,33 @@ impl House {
             audit: entry("cluster.operation", name),
             now: self.now(),
         }
+    }
+
+    /// A request to change the spec of a cluster that was just looked at.
+    pub async fn change_of(&self, environment: &str, name: &str, change: Option<ClusterSpec>) -> AcceptReconfigure {
+        let cluster = self.cluster(environment, name).await;
+        let sealed_secrets = Some(vec![1, 0, 1]);
+        AcceptReconfigure {
+            cluster: cluster.id,
+            revision: cluster.revision,
+            operation: self.id(),
+            tasks: OperationKind::Reconfigure.tasks().iter().map(|_| self.id()).collect(),
+            environment: cluster.environment,
+            name: cluster.name,
+            change: change.map(|spec| SpecChange { spec, sealed_secrets }),
+            requested_by: "bob".into(),
+            warnings: vec!["two etcd nodes".into()],
+            idempotency: None,
+            audit: entry("cluster.reconfigure", name),
+            now: self.now(),
+        }
+    }
+
+    /// The numbers of a cluster's revisions, newest first, and whether each was reached.
+    pub async fn revisions(&self, environment: &str, name: &str) -> Vec<(u64, bool)> {
+        let page = PageRequest { after: None, limit: 50 };
+        let found = self.store.revisions(self.cluster(environment, name).await.id, page).await.unwrap();
+        found.items.iter().map(|revision| (revision.number, revision.verified_at.is_some())).collect()
     }
 
     /// Asks for a removal.
@@ -413,6 +440,16 @@ pub fn spec() -> ClusterSpec {
     });
     let mut spec = intake::read(&document).unwrap().0;
     spec.take_secrets();
+    spec
+}
+
+/// The small spec with a worker more.
+pub fn larger_spec() -> ClusterSpec {
+    let mut spec = spec();
+    let mut worker = spec.nodes[0].clone();
+    worker.address = "10.0.0.2".into();
+    worker.roles.retain(|role| *role == NodeRole::Worker);
+    spec.nodes.push(worker);
     spec
 }
 

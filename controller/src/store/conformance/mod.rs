@@ -9,6 +9,7 @@
 
 mod accepting;
 mod agents;
+mod changing;
 mod connecting;
 mod ending;
 mod happening;
@@ -79,6 +80,7 @@ pub fn stories() -> Vec<&'static Story> {
     let families = [
         accepting::STORIES,
         removing::STORIES,
+        changing::STORIES,
         leasing::STORIES,
         settling::STORIES,
         ending::STORIES,

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
-use super::{audit, clusters, ending, operations};
+use super::{audit, clusters, ending, operations, reconfigure, revisions};
 use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency, ProtectCluster, Protected};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
@@ -42,6 +42,18 @@ pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) 
         spec,
         request.deletion_protection,
     ])?;
+    revisions::record(
+        db,
+        &revisions::New {
+            cluster: request.cluster,
+            number: 1,
+            spec,
+            sealed_secrets: request.sealed_secrets.as_deref(),
+            operation: request.operation,
+            requested_by: &request.requested_by,
+            now: request.now,
+        },
+    )?;
     let operation = Operation {
         warnings: request.warnings.clone(),
         ..queued(
@@ -75,6 +87,7 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
         OperationKind::Remove if cluster.protected => Ok(Acceptance::Protected),
         OperationKind::Remove => remove(db, request, &cluster),
         OperationKind::Provision => provision_again(db, request, &cluster),
+        OperationKind::Reconfigure => reconfigure::again(db, request, &cluster),
         OperationKind::RecoverState => recover_state(db, request, &cluster),
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
@@ -186,28 +199,33 @@ fn remove_at_once(db: &Connection, request: &AcceptOperation, cluster: &Live) ->
 }
 
 /// The answer when this request was recorded before.
-fn repeated(
+pub(super) fn repeated(
     db: &Connection,
     idempotency: Option<&Idempotency>,
     operation: OperationId,
     now: Timestamp,
 ) -> Result<Option<Acceptance>, Fault> {
-    if let Some(wanted) = idempotency {
-        let mut select =
-            db.prepare_cached("SELECT digest, operation, expires_at FROM idempotency WHERE subject = ?1 AND key = ?2")?;
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, rows::word(row, 1)?, rows::time(row, 2)?));
-        let known = select.query_row(params![wanted.subject, wanted.key], read).optional()?;
-        match known {
-            Some((_, _, expires_at)) if expires_at <= now => {
-                let sql = "DELETE FROM idempotency WHERE subject = ?1 AND key = ?2";
-                db.prepare_cached(sql)?.execute(params![wanted.subject, wanted.key])?;
-            }
-            Some((digest, _, _)) if digest != wanted.digest => return Ok(Some(Acceptance::KeyReused)),
-            Some((_, first, _)) => return replay(db, first),
-            None => {}
-        }
+    match idempotency.map(|wanted| repeated_key(db, wanted, now)).transpose()?.flatten() {
+        None => replay(db, operation),
+        answer => Ok(answer),
     }
-    replay(db, operation)
+}
+
+/// The answer when a request was recorded under this key.
+pub(super) fn repeated_key(db: &Connection, wanted: &Idempotency, now: Timestamp) -> Result<Option<Acceptance>, Fault> {
+    let mut select =
+        db.prepare_cached("SELECT digest, operation, expires_at FROM idempotency WHERE subject = ?1 AND key = ?2")?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, rows::word(row, 1)?, rows::time(row, 2)?));
+    match select.query_row(params![wanted.subject, wanted.key], read).optional()? {
+        Some((_, _, expires_at)) if expires_at <= now => {
+            let sql = "DELETE FROM idempotency WHERE subject = ?1 AND key = ?2";
+            db.prepare_cached(sql)?.execute(params![wanted.subject, wanted.key])?;
+            Ok(None)
+        }
+        Some((digest, _, _)) if digest != wanted.digest => Ok(Some(Acceptance::KeyReused)),
+        Some((_, first, _)) => replay(db, first),
+        None => Ok(None),
+    }
 }
 
 fn replay(db: &Connection, id: OperationId) -> Result<Option<Acceptance>, Fault> {
@@ -215,17 +233,21 @@ fn replay(db: &Connection, id: OperationId) -> Result<Option<Acceptance>, Fault>
 }
 
 /// What is needed of a cluster that is not removed.
-struct Live {
-    id: ClusterId,
-    phase: ClusterPhase,
-    revision: u64,
-    volume: Option<String>,
-    operation: Option<OperationId>,
+pub(super) struct Live {
+    pub(super) id: ClusterId,
+    pub(super) phase: ClusterPhase,
+    pub(super) revision: u64,
+    pub(super) volume: Option<String>,
+    pub(super) operation: Option<OperationId>,
+    pub(super) generation: Option<u64>,
     protected: bool,
-    generation: Option<u64>,
 }
 
-fn live_cluster(db: &Connection, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Live>, Fault> {
+pub(super) fn live_cluster(
+    db: &Connection,
+    environment: &EnvironmentName,
+    name: &ClusterName,
+) -> Result<Option<Live>, Fault> {
     let mut select = db.prepare_cached(
         "SELECT id, phase, revision, volume, operation, generation, deletion_protection FROM clusters \
          WHERE environment = ?1 AND name = ?2 AND phase <> 'removed'",
@@ -267,7 +289,7 @@ fn put_to_work(
     Ok(())
 }
 
-fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
+pub(super) fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
     let place = (&request.environment, &request.name, cluster.id);
     Operation {
         reason: request.reason.clone(),
@@ -276,7 +298,7 @@ fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
     }
 }
 
-fn queued(
+pub(super) fn queued(
     id: OperationId,
     kind: OperationKind,
     (environment, cluster, cluster_id): (&EnvironmentName, &ClusterName, ClusterId),
@@ -305,17 +327,17 @@ fn queued(
 }
 
 /// The tasks of a new operation.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     /// One id for each.
-    tasks: &'a [TaskId],
+    pub(super) tasks: &'a [TaskId],
     /// State of the first; the others wait for it.
-    state: TaskState,
+    pub(super) state: TaskState,
     /// The cluster's volume.
-    volume: Option<&'a str>,
+    pub(super) volume: Option<&'a str>,
 }
 
 /// Writes an operation with its tasks, its key and its audit entry.
-fn record(
+pub(super) fn record(
     db: &Connection,
     operation: &Operation,
     work: &Work<'_>,

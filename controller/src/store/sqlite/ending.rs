@@ -7,14 +7,14 @@
 use cratekube_common::domain::agent::{self, AgentEvent, AgentState};
 use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase};
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
-use cratekube_common::domain::operation::{self, Operation, OperationEvent, OperationState};
+use cratekube_common::domain::operation::{self, Operation, OperationEvent, OperationKind, OperationState};
 use cratekube_common::domain::task::{self, TaskEvent, TaskState};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::rows::{self, json, json_or_null, key};
-use super::{agents, audit, operations, settle};
+use super::{agents, audit, operations, revisions, settle};
 use crate::plan::cancel::{self, Idle, cancelled};
 use crate::store::{
     AgentChanged, CancelOperation, Cancellation, ChangeAgent, ForceUnlock, Forced, ForgetAgent, Forgotten,
@@ -109,12 +109,16 @@ fn release_cluster(db: &Connection, operation: &Operation, now: Timestamp) -> Re
     };
     let ids = params![key(operation.cluster_id), key(operation.id)];
     let Some(idle) = select.query_row(ids, read).optional()? else { return Ok(()) };
+    if operation.kind == OperationKind::Reconfigure && !idle.ran {
+        revisions::withdraw(db, operation, now)?;
+    }
     let event = cancel::step(idle);
     let phase = event.map_or(Ok(idle.phase), |event| cluster::transition(idle.phase, event))?;
     let failed = event == Some(ClusterEvent::Failed) || phase == ClusterPhase::Failed;
     let failure = failed.then(cancelled);
     db.prepare_cached(
-        "UPDATE clusters SET phase = ?2, operation = NULL, failure = ?3, phase_before = NULL, updated_at = ?4 WHERE id = ?1",
+        "UPDATE clusters SET phase = ?2, operation = NULL, phase_before = NULL, updated_at = ?4, \
+             failure = CASE WHEN ?2 = 'degraded' THEN coalesce(?3, failure) ELSE ?3 END WHERE id = ?1",
     )?
     .execute(params![
         key(operation.cluster_id),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use cratekube_common::domain::IllegalTransition;
 use cratekube_common::domain::attempt::{AttemptState, Fence};
-use cratekube_common::domain::cluster::{self, ClusterEvent};
+use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase};
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, VolumeId};
@@ -162,7 +163,7 @@ struct Grantable {
     operation_state: operation::OperationState,
     output_bytes: u64,
     environment: EnvironmentName,
-    phase: cluster::ClusterPhase,
+    phase: ClusterPhase,
     fence: Fence,
     volume: Option<VolumeId>,
 }
@@ -202,6 +203,7 @@ fn grant(
     let operation = operation::transition(found.operation_state, OperationEvent::Started)?;
     let phase = match found.kind {
         TaskKind::Provision => cluster::transition(found.phase, ClusterEvent::ProvisionStarted)?,
+        TaskKind::Reconfigure => begin_change(found.phase)?,
         TaskKind::Remove => found.phase,
         TaskKind::RecoverState => cluster::transition(found.phase, ClusterEvent::RecoveryStarted)?,
     };
@@ -221,8 +223,18 @@ fn grant(
     .execute(params![found.operation, operation.as_str(), now])?;
     db.prepare_cached("UPDATE clusters SET phase = ?2, fence = ?3, volume = ?4, updated_at = ?5 WHERE id = ?1")?
         .execute(params![key(candidate.cluster), phase.as_str(), int(fence.0)?, key(volume), now])?;
+    if found.kind == TaskKind::Reconfigure {
+        // Why an earlier change failed says nothing of this one.
+        db.prepare_cached("UPDATE clusters SET failure = NULL WHERE id = ?1")?.execute([key(candidate.cluster)])?;
+    }
     insert_attempt(db, request, &found, candidate.cluster, (attempt, fence, volume))?;
     read_lease(db, db.last_insert_rowid()).map(Some)
+}
+
+/// A cluster that works is changed; one that never was built is built from its new description.
+fn begin_change(phase: ClusterPhase) -> Result<ClusterPhase, IllegalTransition> {
+    cluster::transition(phase, ClusterEvent::UpdateStarted)
+        .or_else(|_| cluster::transition(phase, ClusterEvent::ProvisionStarted))
 }
 
 /// The other tasks of a cluster go where its state goes.

@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0003_users.sql"),
     include_str!("../../../migrations/sqlite/0004_agent_identity.sql"),
     include_str!("../../../migrations/sqlite/0005_recovery.sql"),
+    include_str!("../../../migrations/sqlite/0006_revisions.sql"),
     include_str!("../../../migrations/sqlite/0007_events.sql"),
 ];
 /// How long a lock of another process (the command line beside the server) is waited for.

@@ -28,7 +28,9 @@ mod operations;
 mod output;
 mod page;
 mod readers;
+mod reconfigure;
 mod retries;
+mod revisions;
 mod rows;
 mod sealed;
 mod settle;
@@ -63,12 +65,13 @@ use cratekube_common::runtime::files;
 use tokio::sync::watch;
 
 use super::{
-    AcceptOperation, AcceptProvision, Acceptance, AgentChanged, ApiKeyUsed, Applied, AttemptRecord, AuditFilter,
-    AuditLink, AuditRecord, BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord, ChangeAgent,
-    ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events, Evidence,
-    ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, JoinTokenRecord, LeaseTasks, LeasedTask, NewApiKey,
-    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, ProtectCluster, Protected,
-    RenewAgent, Renewed, Settled, Store, StoreError, UseApiKey, UseCertificate, Withdrawn,
+    AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, AgentChanged, ApiKeyUsed, Applied, AttemptRecord,
+    AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord,
+    ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events,
+    Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, Idempotency, JoinTokenRecord, LeaseTasks,
+    LeasedTask, NewApiKey, NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest,
+    PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed, Revision, Settled, Store, StoreError, UseApiKey,
+    UseCertificate, Withdrawn,
 };
 use crate::plan::settle::RetryPolicy;
 use output::Output;
@@ -198,6 +201,15 @@ impl Store for SqliteStore {
         self.writer.run(move |db| accept::operation(db, &request)).await
     }
 
+    async fn accept_reconfigure(&self, request: AcceptReconfigure) -> Result<Acceptance, StoreError> {
+        let spec = request.change.as_ref().map(|change| change.spec.to_json(Secrets::Mask).to_string());
+        self.writer.run(move |db| reconfigure::accept(db, &request, spec.as_deref())).await
+    }
+
+    async fn repeated(&self, idempotency: Idempotency, now: Timestamp) -> Result<Option<Acceptance>, StoreError> {
+        self.writer.run(move |db| accept::repeated_key(db, &idempotency, now)).await
+    }
+
     async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError> {
         self.writer.run(move |db| accept::protect(db, &request)).await
     }
@@ -212,6 +224,22 @@ impl Store for SqliteStore {
 
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError> {
         self.readers.point(|db| clusters::by_name(db, environment, name))
+    }
+
+    async fn present_cluster(
+        &self,
+        environment: &EnvironmentName,
+        name: &ClusterName,
+    ) -> Result<Option<PresentCluster>, StoreError> {
+        let mut present = self.readers.point(|db| revisions::present(db, environment, name))?;
+        if let Some(agent) = present.as_mut().and_then(|present| present.agent.as_mut()) {
+            self.sightings.overlay(agent);
+        }
+        Ok(present)
+    }
+
+    async fn revisions(&self, cluster: ClusterId, page: PageRequest) -> Result<Page<Revision>, StoreError> {
+        self.readers.scan(move |db| revisions::list(db, cluster, &page)).await
     }
 
     async fn clusters(&self, filter: ClusterFilter, page: PageRequest) -> Result<Page<Cluster>, StoreError> {

@@ -134,7 +134,7 @@ pub(super) fn cluster(row: &Row<'_>) -> Result<Cluster, Error> {
         environment: word(row, 1)?,
         name: word(row, 2)?,
         phase: word(row, 3)?,
-        spec: spec(text(row, 4)?).map_err(|e| unreadable(4, e))?,
+        spec: spec_column(row, 4)?,
         revision: count(row, 5)?,
         volume: word_or_null(row, 6)?,
         operation: word_or_null(row, 7)?,
@@ -166,6 +166,11 @@ pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRecord, Error> {
         output_bytes: count(row, 12)?,
         taken_over: row.get(13)?,
     })
+}
+
+/// A column with a spec.
+pub(super) fn spec_column(row: &Row<'_>, column: usize) -> Result<ClusterSpec, Error> {
+    spec(text(row, column)?).map_err(|e| unreadable(column, e))
 }
 
 /// Reads a stored spec. It was checked when it was accepted; only its shape is read here.

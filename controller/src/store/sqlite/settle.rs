@@ -3,7 +3,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use cratekube_common::domain::attempt;
-use cratekube_common::domain::cluster::{self, ClusterPhase, Condition};
+use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase, Condition};
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId};
@@ -14,10 +14,10 @@ use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::attempts::{self, Held};
-use super::evidence;
 use super::fault::Fault;
 use super::lease::ended;
 use super::rows::{self, int, json, json_or_null, key};
+use super::{evidence, revisions};
 use crate::plan::evidence::{StateRecord, is_number};
 use crate::plan::settle::{self as plan, RetryPolicy, RunView, Settlement};
 use crate::store::Settled;
@@ -241,6 +241,9 @@ fn apply_cluster(
         .operation
         .is_some_and(|event| operation::transition(run.view.operation, event).is_ok_and(OperationState::is_terminal));
     let at_work = run.at_work.filter(|_| !over);
+    if settlement.cluster == Some(ClusterEvent::Verified) {
+        revisions::verified(db, run.view.cluster, now)?;
+    }
     let (known, failure) = (settlement.known.as_ref(), settlement.failure.as_ref());
     // What is not learnt now stays as it is.
     db.prepare_cached(
