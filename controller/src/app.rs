@@ -166,6 +166,7 @@ impl<L: Listener> Controller<L> {
             clock: clock.clone(),
             mint: mint.clone(),
             vault: envelope,
+            policy: Arc::new(config.policy.policy.clone()),
         };
         let own = |names: &[String]| Source::Own(names.to_vec());
         let rest_source = match &config.rest.certificate {

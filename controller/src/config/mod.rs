@@ -6,6 +6,7 @@ pub mod data;
 pub mod log;
 pub mod operations;
 pub mod pki;
+pub mod policy;
 pub mod rest;
 
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub struct Config {
     pub agents: agents::Agents,
     /// `[operations]`: how often what failed in passing is tried again.
     pub operations: operations::Operations,
+    /// `[policy]`: what is refused in which environment.
+    pub policy: policy::PolicySection,
     /// `[auth]`: tokens.
     pub auth: auth::Auth,
     /// `[pki]`: certificates of our own authority.
@@ -66,6 +69,7 @@ impl Config {
             rest: rest::Rest::from_field(&o.field("rest")),
             agents: agents::Agents::from_field(&o.field("agents")),
             operations: operations::Operations::from_field(&o.field("operations")),
+            policy: policy::PolicySection::from_field(&o.field("policy")),
             auth: auth::Auth::from_field(&o.field("auth")),
             pki: pki::Pki::from_field(&o.field("pki")),
             log: log::Log::from_field(&o.field("log")),
@@ -152,6 +156,7 @@ mod tests {
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": [], "trusted_proxies": ["10.0.0.0/8", "::1", "10/8"]},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
             "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m"},
+            "policy": {"refuse_end_of_life": "yes", "environments": [{"refuse_below_floor": true}, {"environments": "a b", "x": 1}]},
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
             "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
@@ -172,6 +177,10 @@ mod tests {
             "/operations/attempts",
             "/operations/retry_delay_max",
             "/pki/key_algorithm",
+            "/policy/environments/0/environments",
+            "/policy/environments/1/environments",
+            "/policy/environments/1/x",
+            "/policy/refuse_end_of_life",
             "/rest/key",
             "/rest/listen",
             "/rest/names",

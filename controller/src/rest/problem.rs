@@ -79,10 +79,15 @@ kinds! {
     AgentHolds       = "agent-holds-runs",      CONFLICT,               false, "The agent holds runs whose ends are not known", "Wait until it comes back, or repeat the request with `force` once it is certain that no `rke` of it is at work.";
     AgentState       = "agent-state",           CONFLICT,               false, "The agent's state does not allow this", "Look at the agent's state; `uncordon` brings one back that is draining.";
     Changed          = "revision-changed",      PRECONDITION_FAILED,    false, "The cluster changed since you looked", "Look at it again and repeat the request with the new `ETag`.";
+    MatchRequired    = "if-match-required",     PRECONDITION_REQUIRED,  false, "The request must say which revision it changes", "Look at the cluster and send its `ETag` in `If-Match`.";
+    PlanChanged      = "plan-changed",          CONFLICT,               false, "Something changed since the plan was made", "Ask for a new plan, look at it, and repeat the request with its digest.";
     BodyTooLarge     = "body-too-large",        PAYLOAD_TOO_LARGE,      false, "The body is too large", "Send less: `detail` names the limit.";
     MediaType        = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, false, "The body's type is not supported", "Send `Content-Type: application/json`, without compression.";
     Range            = "range-not-satisfiable", RANGE_NOT_SATISFIABLE,  false, "The range lies outside of the output", "Ask for bytes that exist: the header `Content-Range` names the size.";
     Validation       = "validation",            UNPROCESSABLE_ENTITY,   false, "The request is understood but not acceptable", "Correct what `errors` lists; it is complete.";
+    Impossible       = "impossible-change",     UNPROCESSABLE_ENTITY,   false, "The cluster cannot be changed like this", "Leave out what `errors` lists; each says what can be done instead.";
+    ConsentRequired  = "consent-required",      UNPROCESSABLE_ENTITY,   false, "The change costs more than was allowed", "Look at what `errors` lists, and repeat the request with `allow`, or with the digest of a plan, if it is meant.";
+    Policy           = "refused-by-policy",     UNPROCESSABLE_ENTITY,   false, "The environment's policy refuses this", "Do what `detail` says, or ask an operator of the service about the policy.";
     KeyReused        = "idempotency-key-reused", UNPROCESSABLE_ENTITY,  false, "The idempotency key was used for another request", "Use a new key for a new request.";
     TooManyStreams   = "too-many-streams",      TOO_MANY_REQUESTS,      true,  "You have too many streams open", "Close one of them first.";
     TooManyAttempts  = "too-many-attempts",     TOO_MANY_REQUESTS,      true,  "Too many attempts", "Repeat the request after the time in `Retry-After`; a token can be used until it ends.";
@@ -148,7 +153,13 @@ impl Problem {
     #[must_use]
     pub fn validation(faults: Vec<Fault>) -> Self {
         let detail = format!("the request has {} mistake(s)", faults.len());
-        let mut problem = Self::new(Kind::Validation, detail);
+        Self::mistakes(Kind::Validation, detail, faults)
+    }
+
+    /// A problem with places in the body.
+    #[must_use]
+    pub fn mistakes(kind: Kind, detail: impl Into<String>, faults: Vec<Fault>) -> Self {
+        let mut problem = Self::new(kind, detail);
         problem.about.mistakes = faults.into_iter().map(Mistake::from).collect();
         problem
     }
@@ -297,6 +308,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Changed(revision) => {
                 Self::new(Kind::Changed, error.to_string()).with_header(header::ETAG, super::etag(revision))
             }
+            ServiceError::Policy(_) => Self::new(Kind::Policy, error.to_string()),
             ServiceError::TokenUsed => Self::new(Kind::TokenUsed, "there is nothing left to take back"),
             ServiceError::Protected => Self::new(Kind::Protected, error.to_string()),
             ServiceError::NotAllowed(reason) => Self::new(Kind::NotAllowed, reason),

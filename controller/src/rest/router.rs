@@ -9,8 +9,8 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, api_keys, audit, auth, clusters, environments, events, generations, health, join_tokens, openapi,
-    operations, output, problems, quarantine, revocations,
+    agents, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
+    openapi, operations, output, problems, quarantine, revisions, revocations,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -29,16 +29,22 @@ pub(super) fn open() -> Vec<Route> {
 pub(super) fn guarded() -> Vec<Route> {
     vec![
         ("/openapi.json", get(openapi::show)),
+        ("/v1/catalogue", get(catalogue::show)),
         ("/v1/auth/whoami", get(auth::whoami::whoami)),
         ("/v1/auth/logout", post(auth::logout::logout)),
         ("/v1/environments", get(environments::list)),
         ("/v1/environments/{env}/clusters", get(clusters::list::list).post(clusters::create::create)),
         (
             "/v1/environments/{env}/clusters/{name}",
-            get(clusters::show::show).delete(clusters::remove::remove).patch(clusters::protect::protect),
+            get(clusters::show::show)
+                .put(clusters::update::update)
+                .delete(clusters::remove::remove)
+                .patch(clusters::protect::protect),
         ),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/environments/{env}/clusters/{name}/plan", post(clusters::plan::plan)),
+        ("/v1/environments/{env}/clusters/{name}/revisions", get(revisions::list)),
         ("/v1/environments/{env}/clusters/{name}/provision", post(clusters::provision::provision)),
         ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
         ("/v1/events", get(events::show)),

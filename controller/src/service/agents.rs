@@ -6,6 +6,7 @@ use cratekube_common::domain::id::{AgentId, OperationId};
 use super::presence::Seen;
 use super::{Actor, Service, ServiceError};
 use crate::plan::assignment::takes_work;
+use crate::plan::policy;
 use crate::store::{AgentChanged, ChangeAgent, ForgetAgent, Forgotten, Page, PageRequest};
 
 /// An agent, and its session while it has one.
@@ -15,6 +16,8 @@ pub struct AgentNow {
     pub agent: Agent,
     /// What is true of it now; none while it is offline.
     pub seen: Option<Seen>,
+    /// What is to be known of its `rke`.
+    pub warnings: Vec<String>,
 }
 
 impl Service {
@@ -100,6 +103,8 @@ impl Service {
 
     fn now(&self, agent: Agent) -> AgentNow {
         let seen = self.presence.of(agent.id);
-        AgentNow { agent, seen }
+        let rke = agent.facts.as_ref().and_then(|facts| facts.rke.as_ref());
+        let warnings = policy::warnings(rke, self.clock.now());
+        AgentNow { agent, seen, warnings }
     }
 }

@@ -185,6 +185,7 @@ impl Service {
         name: ClusterName,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Receipt, ServiceError> {
+        self.allow_again(&environment, &name).await?;
         let audit = actor.audit("cluster.provision", format!("{environment}/{name}"), "again".into());
         let request = AcceptOperation {
             operation: self.mint.id(),

@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod change;
 pub mod clusters;
 pub mod conversation;
 mod credit;
@@ -34,6 +35,7 @@ use cratekube_common::domain::operation::OperationState;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
 
+use crate::plan::policy::Policy;
 use crate::store::{Store, StoreError};
 use lines::Lines;
 use presence::Presence;
@@ -57,6 +59,8 @@ pub struct Service {
     pub mint: Mint,
     /// Encrypts secrets of specs.
     pub vault: Arc<dyn SpecVault>,
+    /// What is refused where.
+    pub policy: Arc<Policy>,
 }
 
 /// Who asks, as far as a verb needs to know.
@@ -113,6 +117,9 @@ pub enum ServiceError {
     /// The cluster is at another revision.
     #[error("the cluster is at revision {0}")]
     Changed(u64),
+    /// The environment's policy refuses it.
+    #[error("{}", .0.join("; "))]
+    Policy(Vec<String>),
     /// The join token was used; there is nothing left to take back.
     #[error("the join token was used: revoke the agent that it made")]
     TokenUsed,

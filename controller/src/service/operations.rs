@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cratekube_common::domain::id::OperationId;
-use cratekube_common::domain::operation::{Operation, OperationState};
+use cratekube_common::domain::operation::{Operation, OperationKind, OperationState};
 
 use super::clusters::{IdempotencyKey, Receipt};
 use super::watch::Watch;
@@ -73,6 +73,9 @@ impl Service {
         }
         if !failed.state.is_terminal() {
             return Err(ServiceError::NotOver(failed.state));
+        }
+        if matches!(failed.kind, OperationKind::Provision | OperationKind::Reconfigure) {
+            self.allow_again(&failed.environment, &failed.cluster).await?;
         }
         let request = AcceptOperation {
             operation: self.mint.id(),

@@ -3,7 +3,7 @@
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use cratekube_common::domain::cluster::intake;
-use cratekube_common::domain::cluster::spec::{ClusterSpec, KubernetesVersion};
+use cratekube_common::domain::cluster::spec::ClusterSpec;
 use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::intake::{Fault, Field, Notes};
@@ -11,13 +11,13 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Accepted, accepted};
+use super::{Accepted, accepted, wanted};
 use crate::rest::caller::Caller;
-use crate::rest::problem::{Mistake, Problem};
+use crate::rest::problem::Problem;
 use crate::rest::state::RestState;
 use crate::rest::{body, idempotency, query};
+use crate::service::ServiceError;
 use crate::service::clusters::WantedCluster;
-use crate::service::versions::VersionVerdict;
 
 /// A cluster that is wanted.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,40 +49,24 @@ pub(in crate::rest) async fn create(
     let document = body::json(&parts.headers, body, state.limits.cluster_body_bytes).await?;
     let key = idempotency::key(&state, &parts.headers, &format!("create {environment}"), &document)?;
     let (Shell { name, deletion_protection }, spec, warnings) = read(&state, &document).await?;
-    let words = warnings.iter().map(ToString::to_string).collect();
-    let wanted = WantedCluster { environment, name, deletion_protection, spec, warnings: words };
+    let verdict = state.service.weigh_new(&environment, &spec).await?;
+    if !verdict.refused.is_empty() {
+        return Err(ServiceError::Policy(verdict.refused).into());
+    }
+    let warnings = wanted::warnings(warnings, verdict.warnings);
+    let wanted = WantedCluster { environment, name, deletion_protection, spec, warnings: wanted::words(&warnings) };
     let receipt = state.service.provision(caller.actor(), wanted, key).await?;
-    accepted(&state, &receipt, warnings.into_iter().map(Mistake::from).collect()).await
+    accepted(&state, &receipt, warnings).await
 }
 
 /// Reads the whole document and finds every mistake in it, the version's too.
 async fn read(state: &RestState, document: &Value) -> Result<(Shell, ClusterSpec, Vec<Fault>), Problem> {
     let notes = Notes::default();
     let shell = read_shell(&Field::root(document, &notes));
-    let mut errors = notes.into_faults().errors;
-    let empty = Value::Null;
-    let inner = document.get("spec").filter(|spec| spec.is_object());
-    let (spec, mut warnings) = match intake::read(inner.unwrap_or(&empty)) {
-        Ok((spec, warnings)) => (Some(spec), warnings),
-        Err(faults) => {
-            // Without an object there is nothing to say about its parts; `/spec` itself is noted.
-            errors.extend(faults.errors.into_iter().filter(|_| inner.is_some()).map(within_spec));
-            (None, faults.warnings)
-        }
-    };
-    warnings = warnings.into_iter().map(within_spec).collect();
-    let version = document.pointer("/spec/kubernetes_version").and_then(Value::as_str);
-    if let Some(version) = version.and_then(|text| text.parse::<KubernetesVersion>().ok()) {
-        let at = |detail| Fault { pointer: "/spec/kubernetes_version".into(), detail };
-        match state.service.judge_version(&version).await? {
-            VersionVerdict::Offered => {}
-            VersionVerdict::Unchecked(detail) => warnings.push(at(detail)),
-            VersionVerdict::NotOffered(detail) => errors.push(at(detail)),
-        }
-    }
+    let (spec, faults) = wanted::spec(state, document, notes.into_faults(), intake::read).await?;
     match (shell, spec) {
-        (Some(shell), Some(spec)) if errors.is_empty() => Ok((shell, spec, warnings)),
-        _ => Err(Problem::validation(errors)),
+        (Some(shell), Some(spec)) if faults.is_acceptable() => Ok((shell, spec, faults.warnings)),
+        _ => Err(Problem::validation(faults.errors)),
     }
 }
 
@@ -101,14 +85,13 @@ fn read_shell(root: &Field<'_>) -> Option<Shell> {
     Some(Shell { name: name?, deletion_protection })
 }
 
-fn within_spec(fault: Fault) -> Fault {
-    Fault { pointer: format!("/spec{}", fault.pointer), ..fault }
-}
-
 #[cfg(test)]
 mod tests {
+    use cratekube_common::domain::run::RkeBinary;
     use http::{Method, StatusCode};
     use serde_json::json;
+
+    use crate::plan::policy::{Policy, Rule};
 
     use crate::rest::testing::{World, wanted};
 
@@ -149,6 +132,40 @@ mod tests {
             sealed |= holds(&bytes, b"24-terces-yranac");
         }
         assert!(sealed, "what the vault made of it is kept");
+    }
+
+    #[tokio::test]
+    async fn a_version_whose_images_need_a_subscription_is_named_or_refused_before_an_hour_is_lost() {
+        let mut body = wanted("web");
+        body["spec"]["kubernetes_version"] = json!("v1.32.13-rancher1-2");
+        let world = World::new().await;
+        let answer = world.ask(Method::POST, CLUSTERS).json(&body).send().await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        let warnings = answer.json()["warnings"].to_string();
+        assert!(warnings.contains("Extended Life"), "{warnings}");
+        let kept = answer.json()["operation"]["warnings"].to_string();
+        assert!(kept.contains("Extended Life"), "{kept}");
+        let rule = Rule { allow_extended_life: Some(false), ..Rule::default() };
+        let strict = World::under(Policy { default: rule, environments: Vec::new() }).await;
+        let refused = strict.ask(Method::POST, CLUSTERS).json(&body).send().await;
+        assert_eq!(refused.problem(), "refused-by-policy");
+        assert!(strict.house.store.environments().await.unwrap().is_empty(), "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn an_rke_below_the_floor_is_named_or_refused() {
+        let floor = Rule { refuse_below_floor: true, ..Rule::default() };
+        for (policy, status) in [(Rule::default(), StatusCode::ACCEPTED), (floor, StatusCode::UNPROCESSABLE_ENTITY)] {
+            let world = World::under(Policy { default: policy, environments: Vec::new() }).await;
+            let bastion = world.house.bastion("bastion-1", "prod").await;
+            let mut connection = world.house.connection(bastion, Vec::new());
+            let rke = RkeBinary { version: "v1.4.18".into(), sha256: "00".into(), rehearsal: false };
+            connection.facts.rke = Some(rke);
+            world.house.store.connect_agent(connection).await.unwrap();
+            let answer = world.ask(Method::POST, CLUSTERS).json(&wanted("web")).send().await;
+            assert_eq!(answer.status, status, "{}", answer.text());
+            assert!(answer.text().contains("CVE-2023-32191"), "{}", answer.text());
+        }
     }
 
     #[tokio::test]

@@ -3,11 +3,14 @@
 pub(super) mod create;
 pub(super) mod force_unlock;
 pub(super) mod list;
+pub(super) mod plan;
 pub(super) mod protect;
 pub(super) mod provision;
 pub(super) mod recover_state;
 pub(super) mod remove;
 pub(super) mod show;
+pub(super) mod update;
+mod wanted;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

@@ -15,8 +15,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, api_keys, audit, auth, clusters, environments, events, generations, health, join_tokens, operations,
-    output, problems, quarantine, revocations,
+    agents, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
+    operations, output, problems, quarantine, revisions, revocations,
 };
 
 pub(super) use spec::Spec;
@@ -63,11 +63,15 @@ pub(super) struct IdempotencyHeader {
         clusters::list::list,
         clusters::create::create,
         clusters::show::show,
+        clusters::update::update,
+        clusters::plan::plan,
         clusters::remove::remove,
         clusters::protect::protect,
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         generations::list,
+        revisions::list,
+        catalogue::show,
         clusters::provision::provision,
         events::show,
         operations::list::list,

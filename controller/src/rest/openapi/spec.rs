@@ -20,9 +20,19 @@ pub(in super::super) struct Spec {
     etcd_snapshots: Option<EtcdSnapshots>,
     addons: Option<Addons>,
     private_registries: Option<Vec<PrivateRegistry>>,
+    profile: Option<Profile>,
     /// User for SSH on nodes that name none.
     #[schema(default = "rancher")]
     ssh_user: Option<String>,
+}
+
+/// How far the cluster is hardened; `none` when absent. `cis` is Rancher's hardening guide for RKE: the
+/// API's part of it, which asks for sysctls and a user on the hosts, too.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Profile {
+    None,
+    Cis,
 }
 
 /// A host.
@@ -114,7 +124,8 @@ struct PrivateRegistry {
     /// `host[:port][/path]`, without a scheme.
     url: String,
     user: Option<String>,
-    /// Never shown again.
+    /// Never shown again: `***` stands for it. In a change, a password that is left out or `***` is the
+    /// one stored under this URL; leave out `user`, too, to end the login.
     #[schema(write_only)]
     password: Option<String>,
     #[schema(default = false)]

@@ -55,9 +55,13 @@ macro_rules! every_verb {
 every_verb! {
     accept_provision(_a: AcceptProvision) -> Acceptance;
     accept_operation(_a: AcceptOperation) -> Acceptance;
+    accept_reconfigure(_a: AcceptReconfigure) -> Acceptance;
+    repeated(_a: Idempotency, _b: Timestamp) -> Option<Acceptance>;
     cancel_operation(_a: CancelOperation) -> Cancellation;
     force_unlock(_a: ForceUnlock) -> Forced;
     cluster(_a: &EnvironmentName, _b: &ClusterName) -> Option<Cluster>;
+    present_cluster(_a: &EnvironmentName, _b: &ClusterName) -> Option<PresentCluster>;
+    revisions(_a: ClusterId, _b: PageRequest) -> Page<Revision>;
     clusters(_a: ClusterFilter, _b: PageRequest) -> Page<Cluster>;
     environments() -> Vec<EnvironmentSummary>;
     operation(_a: OperationId) -> Option<Operation>;

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::{Limits, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
+use crate::plan::policy::Policy;
 use crate::service::Service;
 use crate::service::lines::Lines;
 use crate::service::presence::Presence;
@@ -148,14 +149,18 @@ impl World {
     }
 
     pub(super) async fn with(limits: Limits) -> Self {
-        Self::build(limits, None).await
+        Self::build(limits, None, Policy::default()).await
+    }
+
+    pub(super) async fn under(policy: Policy) -> Self {
+        Self::build(Limits::default(), None, policy).await
     }
 
     pub(super) async fn broken(how: Broken) -> Self {
-        Self::build(Limits::default(), Some(Arc::new(how))).await
+        Self::build(Limits::default(), Some(Arc::new(how)), Policy::default()).await
     }
 
-    async fn build(limits: Limits, store: Option<Arc<dyn Store>>) -> Self {
+    async fn build(limits: Limits, store: Option<Arc<dyn Store>>, policy: Policy) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let house = House::open(Box::new(Folder(Arc::clone(&dir)))).await;
         let clock = house.clock.clone();
@@ -172,6 +177,7 @@ impl World {
             clock: clock.clone(),
             mint: Mint::system(clock),
             vault: Arc::new(Backwards),
+            policy: Arc::new(policy),
         };
         let state = RestState::new(RestParts {
             service,
@@ -286,6 +292,13 @@ impl World {
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
         answer.json()["operation"]["id"].as_str().unwrap().to_owned()
     }
+}
+
+/// The good description with something changed, as a change is sent.
+pub(super) fn changed(edit: impl FnOnce(&mut Value)) -> Value {
+    let mut spec = wanted("-")["spec"].take();
+    edit(&mut spec);
+    json!({"spec": spec})
 }
 
 /// A good description of a cluster.

@@ -34,6 +34,8 @@ pub(in super::super) struct AgentView {
     address: Option<String>,
     /// The `rke` it would run.
     rke: Option<RkeView>,
+    /// What is to be known of it: a known hole, the end of its life.
+    rke_warnings: Vec<String>,
     kubernetes_versions: Vec<String>,
     /// Attempts it executes at once.
     slots: Option<u32>,
@@ -90,7 +92,7 @@ pub(super) struct CertificateView {
 }
 
 impl From<&AgentNow> for AgentView {
-    fn from(AgentNow { agent, seen }: &AgentNow) -> Self {
+    fn from(AgentNow { agent, seen, warnings }: &AgentNow) -> Self {
         let (facts, seen) = (agent.facts.as_ref(), seen.as_ref());
         let volumes = seen.map(|s| &s.volumes).or(facts.map(|f| &f.volumes));
         let last_seen = seen.map(|s| s.last_seen_at).max(agent.last_seen_at);
@@ -107,6 +109,7 @@ impl From<&AgentNow> for AgentView {
             hostname: facts.map(|f| shown(&f.hostname)),
             address: seen.map(|s| shown(&s.address)),
             rke: facts.and_then(|f| f.rke.as_ref()).map(RkeView::from),
+            rke_warnings: warnings.iter().map(|w| shown(w)).collect(),
             kubernetes_versions: facts.into_iter().flat_map(|f| &f.kubernetes_versions).map(|v| shown(v)).collect(),
             slots: facts.map(|f| f.slots),
             free_slots: seen.map(|s| s.free_slots),
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_agent_is_shown_as_it_is_now_and_as_it_was_while_it_is_away() {
-        let mut now = AgentNow { agent: agent(), seen: None };
+        let mut now = AgentNow { agent: agent(), seen: None, warnings: vec!["old".into()] };
         let away = serde_json::to_value(AgentView::from(&now)).unwrap();
         assert_eq!((&away["online"], &away["volumes"][0]["free_bytes"]), (&false.into(), &10.into()));
         assert_eq!((&away["hostname"], &away["clock_skew_ms"]), (&"host\\u{1b}[0m".into(), &(-3).into()));

@@ -69,6 +69,7 @@ pub(super) struct Links {
     #[serde(rename = "self")]
     itself: String,
     generations: String,
+    revisions: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
 }
@@ -99,6 +100,7 @@ impl From<&Cluster> for ClusterSummary {
             updated_at: cluster.updated_at.to_string(),
             links: Links {
                 generations: format!("{path}/generations"),
+                revisions: format!("{path}/revisions"),
                 operation: cluster.operation.map(|id| format!("/v1/operations/{id}")),
                 itself: path,
             },

@@ -7,6 +7,8 @@ mod audit;
 mod cluster;
 mod generation;
 mod operation;
+mod plan;
+mod revision;
 
 pub(super) use access::{ApiKeyView, GrantView, RevocationView};
 pub(super) use agent::AgentView;
@@ -14,6 +16,8 @@ pub(super) use audit::AuditEntryView;
 pub(super) use cluster::{ClusterSummary, ClusterView};
 pub(super) use generation::GenerationView;
 pub(super) use operation::{AttemptView, OperationDetail, OperationView};
+pub(super) use plan::PlanView;
+pub(super) use revision::RevisionView;
 
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::progress::Progress;

@@ -12,7 +12,7 @@ use crate::store::AttemptRecord;
 #[schema(as = Operation)]
 pub(in super::super) struct OperationView {
     id: String,
-    /// `provision`, `remove`, …
+    /// `provision`, `reconfigure`, `remove`, …
     kind: &'static str,
     /// `queued`, `running`, `cancelling`, `succeeded`, `failed` or `cancelled`; the last three are final.
     state: &'static str,
@@ -63,7 +63,7 @@ pub(in super::super) struct OperationDetail {
 #[schema(as = Attempt)]
 pub(in super::super) struct AttemptView {
     id: String,
-    /// `provision` or `remove`.
+    /// `provision`, `reconfigure` or `remove`.
     task: &'static str,
     /// `leased`, `started`, `unknown`, `exited`, `cancelled`, `released` or `fenced`.
     state: &'static str,
