@@ -92,6 +92,8 @@ impl World {
             // Its delays before it connects again grow with each controller that went away.
             self.agent.process.kill().await?;
             self.agent.restart()?;
+            // Who ends the story asks it to stop: not before it can hear that.
+            self.agent.process.line("in session with the controller").await?;
         }
         Ok(end)
     }
