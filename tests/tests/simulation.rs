@@ -91,6 +91,13 @@ fn seed_3_certificates_of_a_controller_whose_clock_was_ahead_are_good_when_it_wa
     play(3, None).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
+/// An agent is uncordoned while its session opens: a session that remembered the state from before was
+/// offered nothing for as long as it lasted.
+#[test]
+fn seed_271_an_agent_that_is_uncordoned_while_it_connects_is_given_work() {
+    play(271, None).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
 /// Plays worlds that are wrong in one way until one of them breaks as it must.
 fn is_noticed(sabotage: Sabotage, by: &str) {
     let mut otherwise = Vec::new();

@@ -5,7 +5,6 @@ use cratekube_common::domain::id::{AgentId, OperationId};
 
 use super::presence::Seen;
 use super::{Actor, Service, ServiceError};
-use crate::plan::assignment::takes_work;
 use crate::plan::policy;
 use crate::store::{AgentChanged, ChangeAgent, ForgetAgent, Forgotten, Page, PageRequest};
 
@@ -60,7 +59,6 @@ impl Service {
         let request = ChangeAgent { agent: id, event, audit, now: self.clock.now() };
         match self.store.change_agent(request).await? {
             AgentChanged::Done(agent) => {
-                self.lines.takes_work(id, takes_work(agent.state));
                 if agent.state == AgentState::Revoked {
                     self.lines.end(id);
                 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cratekube_common::domain::agent::{Agent, AgentFacts, AgentState, VolumeStatus};
+use cratekube_common::domain::agent::{Agent, AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{AgentId, AttemptId, SessionId, VolumeId};
@@ -140,7 +140,6 @@ impl Dispatch {
             credit: Credit::default(),
             volumes: served(&greeting.facts.volumes),
             environments: agent.environments.clone(),
-            takes_work: agent.state == AgentState::Active,
             not_before: Duration::ZERO,
             unsupported: 0,
             contested,
@@ -350,11 +349,12 @@ impl Dispatch {
         }
     }
 
-    /// Takes an agent's credit for one lease; nothing when it has none or takes no work.
+    /// Takes an agent's credit for one lease; nothing when it has none, or is to wait. Whether its state
+    /// allows work is known to the store alone: a session that remembered it could miss a change.
     fn wish(&self, agent: AgentId) -> Option<(LeaseTasks, SessionId, Taken)> {
         let now = self.clock.monotonic();
         let take = |line: &mut Line| {
-            if !line.takes_work || now < line.not_before || line.volumes.is_empty() {
+            if now < line.not_before || line.volumes.is_empty() {
                 return None;
             }
             let taken = line.credit.take(BATCH)?;

@@ -24,7 +24,6 @@ pub(super) struct Line {
     pub(super) credit: Credit,
     pub(super) volumes: Vec<VolumeId>,
     pub(super) environments: EnvironmentPattern,
-    pub(super) takes_work: bool,
     /// Nothing is offered before this point of the monotonic clock.
     pub(super) not_before: Duration,
     /// How many assignments in a row it declined because it does not know their kind.
@@ -94,11 +93,6 @@ impl Lines {
     /// Tells an agent to end a run, if it is connected; otherwise it is told when it connects.
     pub fn cancel_run(&self, agent: AgentId, attempt: AttemptId) {
         self.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Cancel)]));
-    }
-
-    /// Whether an agent is given work from now on.
-    pub fn takes_work(&self, agent: AgentId, takes_work: bool) {
-        self.with_current(agent, |line| line.takes_work = takes_work);
     }
 
     /// Ends an agent's session; it connects again if it may.
