@@ -8,6 +8,7 @@
 //! - [`redact`]: masking secrets in output. Pure.
 //! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
 //! - [`visible`]: making text from outside harmless to look at. Pure.
+//! - [`yaml`]: reading YAML of unknown origin. Pure.
 
 pub mod domain;
 pub mod intake;
@@ -15,3 +16,4 @@ pub mod redact;
 pub mod rke;
 pub mod runtime;
 pub mod visible;
+pub mod yaml;

@@ -1,10 +1,5 @@
 //! Names of environments and clusters: RFC 1123 labels, checked before they become paths.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
 /// Longest label, as in RFC 1123.
 pub const MAX_LABEL: usize = 63;
 
@@ -28,10 +23,11 @@ pub fn check_label(text: &str) -> Result<(), String> {
     ))
 }
 
+/// Makes types of names that are labels.
 macro_rules! label {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -43,16 +39,16 @@ macro_rules! label {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(&self.0)
             }
         }
 
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = String;
             fn from_str(text: &str) -> Result<Self, String> {
-                check_label(text)?;
+                $crate::domain::name::check_label(text)?;
                 Ok(Self(text.to_owned()))
             }
         }
@@ -60,7 +56,7 @@ macro_rules! label {
         impl TryFrom<String> for $name {
             type Error = String;
             fn try_from(text: String) -> Result<Self, String> {
-                check_label(&text)?;
+                $crate::domain::name::check_label(&text)?;
                 Ok(Self(text))
             }
         }
@@ -72,6 +68,7 @@ macro_rules! label {
         }
     )+};
 }
+pub(crate) use label;
 
 label! {
     /// Name of a tenancy boundary.

@@ -1,8 +1,13 @@
-//! Clusters: desired state ([`spec`]), how it is read and checked ([`intake`], [`check`]), and the
-//! life-cycle of what was built from it.
+//! Clusters: desired state ([`spec`]), how it is read and checked ([`intake`], [`check`]), what their
+//! users want kept in them ([`resource`], [`manifest`]), how they get in ([`access`]), what a check of one finds
+//! ([`health`]), and the life-cycle of what was built from it.
 
+pub mod access;
 pub mod check;
+pub mod health;
 pub mod intake;
+pub mod manifest;
+pub mod resource;
 pub mod spec;
 
 use serde::{Deserialize, Serialize};
@@ -130,6 +135,8 @@ pub struct Condition {
 
 #[cfg(test)]
 mod tests_intake;
+#[cfg(test)]
+mod tests_manifest;
 
 #[cfg(test)]
 mod tests {
