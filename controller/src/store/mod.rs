@@ -26,18 +26,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use cratekube_common::domain::agent::{Agent, AgentFacts};
+use cratekube_common::domain::agent::Agent;
 use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::revocation::Revocation;
-use cratekube_common::domain::run::{HeldRun, RunReport, RunVerdict};
+use cratekube_common::domain::run::{RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
 pub use contract::*;
@@ -317,19 +317,4 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Finishes what is queued and closes.
     async fn close(&self);
-}
-
-/// Facts an agent connects with.
-#[derive(Debug, Clone)]
-pub struct ConnectAgent {
-    /// The agent, by its certificate.
-    pub agent: AgentId,
-    /// What it says of itself.
-    pub facts: AgentFacts,
-    /// Runs it holds.
-    pub runs: Vec<HeldRun>,
-    /// Volumes that a live session of another agent serves right now: not taken over.
-    pub contested: Vec<VolumeId>,
-    /// When.
-    pub now: Timestamp,
 }

@@ -1,0 +1,55 @@
+//! The values that go into and come out of the store's verbs. One file for each subject.
+
+mod accepting;
+mod agents;
+mod audit;
+mod clusters;
+mod enrolling;
+mod events;
+mod keys;
+mod leasing;
+mod operations;
+mod output;
+
+pub use accepting::*;
+pub use agents::*;
+pub use audit::*;
+pub use clusters::*;
+pub use enrolling::*;
+pub use events::*;
+pub use keys::*;
+pub use leasing::*;
+pub use operations::*;
+pub use output::*;
+
+/// A fault of the store itself.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is busy or full; the same call may succeed later.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Open(String),
+    /// What it holds cannot be read, or a rule that must hold does not.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next part begins; none at the end.
+    pub next: Option<String>,
+}
+
+/// Which part of a list: keyset paging, no offsets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// The `next` of the part before.
+    pub after: Option<String>,
+    /// At most so many items.
+    pub limit: usize,
+}
