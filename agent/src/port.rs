@@ -13,8 +13,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::query::{Answer, Query, QueryKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -106,6 +108,30 @@ pub trait Engine: Send + Sync + 'static {
     /// For each held run, the events that a new session must hear again: started runs with their
     /// output, and reports that are not recorded.
     fn replay(&self) -> Vec<Event>;
+
+    /// Kinds of questions that [`Self::ask`] answers.
+    fn answers(&self) -> Vec<QueryKind> {
+        Vec::new()
+    }
+
+    /// Answers a question about a cluster. Nothing is started by it on the cluster's hosts, and nothing of
+    /// it is kept. Whoever asks gives up after the question's patience; the future may be dropped then.
+    async fn ask(&self, query: Query) -> Answer {
+        Err(unanswerable(query.kind))
+    }
+}
+
+/// The answer to a question that this agent does not know.
+#[must_use]
+pub fn unanswerable(kind: impl std::fmt::Display) -> Failure {
+    let version = env!("CARGO_PKG_VERSION");
+    Failure {
+        class: FailureClass::Internal,
+        message: format!("agent {version} does not answer questions of the kind {kind}"),
+        line: None,
+        retryable: false,
+        remedy: "Upgrade the agent.".into(),
+    }
 }
 
 /// Where the engine puts its events and the link takes them from.

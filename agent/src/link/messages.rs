@@ -4,9 +4,11 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::query::Answer;
 use cratekube_common::domain::run::{RunOutcome, RunReport};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
+use cratekube_proto::convert::query;
 use cratekube_proto::v1;
 use v1::agent_message::Message;
 
@@ -22,7 +24,8 @@ pub(super) async fn hello(engine: &dyn Engine, clock: &Clock) -> v1::AgentMessag
     let facts = engine.facts().await;
     // Read last: a run that began meanwhile is in it.
     let runs = engine.held_runs().into_iter().map(Into::into).collect();
-    wrap(Message::Hello(v1::Hello { facts: Some(facts.into()), runs, now_ms: clock.now().as_millis() }))
+    let answers = engine.answers().iter().map(ToString::to_string).collect();
+    wrap(Message::Hello(v1::Hello { facts: Some(facts.into()), runs, now_ms: clock.now().as_millis(), answers }))
 }
 
 /// Still here; the leases of everything that is held are to be renewed.
@@ -62,6 +65,11 @@ pub(super) fn unsupported(attempt: AttemptId, fence: Fence, kind: &str) -> v1::A
     let version = env!("CARGO_PKG_VERSION");
     let reason = format!("unsupported: agent {version} does not know tasks of the kind {kind:?}; upgrade it");
     wrap(Message::Decline(v1::Decline { attempt: attempt.to_string(), fence: fence.0, reason, unsupported: true }))
+}
+
+/// What came of a question.
+pub(super) fn answer(id: &str, answer: Answer) -> v1::AgentMessage {
+    wrap(Message::Answer(query::answer(id, answer)))
 }
 
 /// The report on an assignment that could not be read.

@@ -1,7 +1,8 @@
 //! The link to the controller: one session after the other, for as long as the agent runs.
 //!
 //! - [`dial`], [`tls`], [`channel`]: one connection.
-//! - `session`: one conversation on it; `outbox`, `shelf`: the output of runs beside it.
+//! - `session`: one conversation on it; `outbox`, `shelf`: the output of runs beside it; `questions`:
+//!   what the controller asks and is answered at once.
 //! - here: connecting again, with growing delays and full jitter, and going over to a renewed identity.
 //!
 //! Runs do not notice any of this. What the link forgets with a session, the engine tells it again.
@@ -11,6 +12,7 @@ pub mod dial;
 mod messages;
 mod outbox;
 mod overheard;
+mod questions;
 mod session;
 mod shelf;
 pub(crate) mod skew;

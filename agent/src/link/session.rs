@@ -26,6 +26,7 @@ use v1::controller_message::Message;
 
 use super::channel::Connection;
 use super::outbox::{Handle, Order, outbox};
+use super::questions::Questions;
 use super::{messages, skew};
 use crate::port::{Engine, Event};
 
@@ -135,6 +136,7 @@ impl Session<'_> {
                 Some(event) = self.events.recv(), if talk.takes_more() => talk.tell(event),
                 Some(report) = talk.outbox.released.recv(), if talk.takes_more() => talk.release(*report),
                 Some(message) = beat.recv(), if talk.takes_more() => talk.waiting.push_back(message),
+                Some(answer) = talk.questions.answered(), if talk.takes_more() => talk.waiting.push_back(answer),
                 Ok(()) = talk.outbox.idle.changed(), if deadline.is_some() => {}
                 status = &mut output => return Err(SessionError::Output(status)),
                 () = &mut heartbeats => return Err(SessionError::Silent),
@@ -226,6 +228,8 @@ struct Talk<'a> {
     unrecorded: HashSet<AttemptId>,
     /// Reports that the engine handed over in this session, so that none is said twice.
     reported: HashSet<AttemptId>,
+    /// What the controller asked and was not answered yet.
+    questions: Questions,
     stopping: bool,
 }
 
@@ -239,6 +243,7 @@ impl<'a> Talk<'a> {
             waiting: VecDeque::new(),
             unrecorded: HashSet::new(),
             reported: HashSet::new(),
+            questions: Questions::default(),
             stopping: false,
         }
     }
@@ -315,6 +320,7 @@ impl<'a> Talk<'a> {
             Some(Message::Assignment(assignment)) => self.assigned(assignment),
             Some(Message::ReportRecorded(recorded)) => self.recorded(&recorded.attempt),
             Some(Message::LeaseVerdicts(lease)) => self.judge(lease.verdicts),
+            Some(Message::Query(query)) => self.waiting.extend(self.questions.ask(self.engine, query)),
             Some(Message::Cancel(cancel)) => self.cancelled(&cancel.attempt, Fence(cancel.fence)),
             Some(Message::RenewNow(_)) => self.renew_now.notify_one(),
             Some(Message::Shutdown(_)) => return true,

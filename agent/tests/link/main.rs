@@ -8,6 +8,7 @@ mod enroll;
 mod identity_files;
 mod output;
 mod process;
+mod questions;
 mod renew;
 mod session;
 mod support;

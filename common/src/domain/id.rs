@@ -51,6 +51,8 @@ identifier! {
     VolumeId,
     /// One agent's live connection.
     SessionId,
+    /// A question to an agent.
+    QueryId,
     /// A join token (not the secret itself).
     JoinTokenId,
     /// An API key (not the secret itself).

@@ -18,6 +18,7 @@ pub mod key_algorithm;
 pub mod name;
 pub mod operation;
 pub mod progress;
+pub mod query;
 pub mod removal;
 pub mod revocation;
 pub mod run;

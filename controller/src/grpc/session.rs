@@ -7,7 +7,7 @@ use cratekube_common::domain::id::{AttemptId, SessionId};
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{HeldRun, RunVerdict};
 use cratekube_common::redact;
-use cratekube_proto::convert::{agent::volumes, parse, present, time};
+use cratekube_proto::convert::{agent::volumes, parse, present, query, time};
 use cratekube_proto::status::Refusal;
 use cratekube_proto::v1;
 use cratekube_proto::v1::agent_message::Message as Up;
@@ -152,6 +152,11 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
         }
         // An agent may be old, or not what it says.
         Up::Report(report) => dispatch.report(agent, redact::report(report.try_into()?)).await,
+        Up::Answer(answer) => {
+            let (id, answer) = query::read_answer(answer)?;
+            dispatch.answered(agent, session, id, answer);
+            Ok(())
+        }
         Up::Decline(run) => {
             let reason = redact::text(&run.reason.chars().take(1_000).collect::<String>());
             let declined = Declined {
@@ -169,6 +174,7 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
 fn down(state: &GrpcState, order: Order) -> Down {
     match order {
         Order::Assign(assignment) => Down::Assignment((*assignment).into()),
+        Order::Ask(query) => Down::Query((*query).into()),
         Order::Recorded(attempt) => Down::ReportRecorded(v1::ReportRecorded { attempt: attempt.to_string() }),
         Order::Verdicts(list) => {
             let now_ms = state.clock.now().as_millis();
@@ -188,7 +194,8 @@ fn greeting(hello: v1::Hello, address: String) -> Result<Greeting, Status> {
         return Err(Refusal::Exhausted.status("too many runs"));
     }
     let runs = hello.runs.into_iter().map(TryInto::try_into).collect::<Result<Vec<HeldRun>, _>>()?;
-    Ok(Greeting { facts: present("facts", hello.facts)?.try_into()?, runs, agent_now: time(hello.now_ms), address })
+    let facts = present("facts", hello.facts)?.try_into()?;
+    Ok(Greeting { facts, runs, agent_now: time(hello.now_ms), address, answers: query::kinds(&hello.answers)? })
 }
 
 fn heartbeat(beat: v1::Heartbeat) -> Result<Heartbeat, Status> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use cratekube_common::domain::attempt::AttemptEvent;
-use cratekube_common::domain::cluster::{ClusterEvent, Condition};
+use cratekube_common::domain::cluster::{ADMIN_KUBECONFIG, ClusterEvent, Condition};
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::id::{ClusterId, TaskId};
@@ -213,6 +213,8 @@ fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
         Some(rke) if rke.rehearsal => vec![Condition { kind: "rehearsal".into(), message: REHEARSAL.into() }],
         Some(_) => Vec::new(),
     };
+    // Credentials that were given out stay given out.
+    conditions.extend(view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG).cloned());
     let warnings = report.warnings.iter().map(|w| Condition { kind: "warning".into(), message: w.clone() });
     conditions.extend(warnings);
     conditions.truncate(MAX_CONDITIONS);

@@ -23,6 +23,11 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 /// Seconds that a client should wait before it repeats a request that may succeed later.
 const RETRY_AFTER_S: u16 = 2;
 
+/// The same when an agent must come back first: its longest pause between two tries to connect.
+const RETRY_AFTER_AGENT_S: u16 = 30;
+/// The same when an agent must be upgraded first.
+const RETRY_AFTER_UPGRADE_S: u16 = 3_600;
+
 macro_rules! kinds {
     ($($(#[$meta:meta])* $kind:ident = $slug:literal, $status:ident, $retryable:literal, $title:literal, $remedy:literal;)+) => {
         /// What kind of problem it is. The slug is stable: programs may rely on it.
@@ -94,6 +99,9 @@ kinds! {
     Internal         = "internal",              INTERNAL_SERVER_ERROR,  false, "Something went wrong on our side", "Report the `request_id` to the service's operator.";
     Overloaded       = "overloaded",            SERVICE_UNAVAILABLE,    true,  "The controller has too much to do", "Repeat the request after the time in `Retry-After`.";
     Timeout          = "timeout",               SERVICE_UNAVAILABLE,    true,  "The request took too long", "Repeat the request; use an `Idempotency-Key` for one that changes something.";
+    AgentAway        = "agent-away",            SERVICE_UNAVAILABLE,    true,  "The agent of the cluster is not connected", "Repeat the request when it is: the cluster itself is not touched by this.";
+    AgentTooOld      = "agent-too-old",         SERVICE_UNAVAILABLE,    false, "The agent of the cluster is too old for this", "Ask an operator of the service to upgrade the agent that `detail` names.";
+    Unanswered       = "agent-could-not",       BAD_GATEWAY,            true,  "The agent could not do this", "Do what `failure` says.";
     NotReady         = "not-ready",             SERVICE_UNAVAILABLE,    true,  "The controller is not ready", "Look at `checks`; the reasons are in the controller's log.";
     Unavailable      = "store-unavailable",     SERVICE_UNAVAILABLE,    true,  "The controller cannot reach its store", "Repeat the request after the time in `Retry-After`; use an `Idempotency-Key` for one that changes something.";
 }
@@ -317,6 +325,12 @@ impl From<ServiceError> for Problem {
             ServiceError::NotLocked => Self::new(Kind::NotLocked, error.to_string()),
             ServiceError::AgentConnected(_) => Self::new(Kind::AgentConnected, error.to_string()),
             ServiceError::AgentState(_) => Self::new(Kind::AgentState, error.to_string()),
+            ServiceError::AgentAway(_) => Self::new(Kind::AgentAway, error.to_string())
+                .with_header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_AGENT_S)),
+            ServiceError::AgentTooOld(_) => Self::new(Kind::AgentTooOld, error.to_string())
+                .with_header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_UPGRADE_S)),
+            ServiceError::Unanswered(failure) => Self::new(Kind::Unanswered, super::views::shown(&failure.message))
+                .with_member("failure", json!(super::views::FailureView::from(&*failure))),
             ServiceError::AgentHolds(ref attempts) => {
                 let attempts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
                 Self::new(Kind::AgentHolds, error.to_string()).with_member("attempts", json!(attempts))
@@ -352,6 +366,8 @@ pub struct ProblemDocument {
     operation: Option<String>,
     /// Attempts that an agent holds (`agent-holds-runs`).
     attempts: Option<Vec<String>>,
+    /// Why (`agent-could-not`).
+    failure: Option<super::views::FailureView>,
     /// What was looked at (`not-ready`).
     checks: Option<Vec<super::health::CheckResult>>,
 }

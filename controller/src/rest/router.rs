@@ -43,6 +43,7 @@ pub(super) fn guarded() -> Vec<Route> {
         ),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/environments/{env}/clusters/{name}/kubeconfig", post(clusters::kubeconfig::kubeconfig)),
         ("/v1/environments/{env}/clusters/{name}/plan", post(clusters::plan::plan)),
         ("/v1/environments/{env}/clusters/{name}/revisions", get(revisions::list)),
         ("/v1/environments/{env}/clusters/{name}/provision", post(clusters::provision::provision)),

@@ -3,6 +3,7 @@
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AttemptId, SessionId};
+use cratekube_common::domain::query::{Query, QueryKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 use tokio::sync::mpsc;
@@ -17,6 +18,8 @@ pub enum Order {
     Recorded(AttemptId),
     /// What becomes of runs you hold.
     Verdicts(Vec<(AttemptId, RunVerdict)>),
+    /// Answer this.
+    Ask(Box<Query>),
 }
 
 /// A session that was opened.
@@ -43,6 +46,8 @@ pub struct Greeting {
     pub agent_now: Timestamp,
     /// Where it connects from.
     pub address: String,
+    /// Kinds of questions that it answers.
+    pub answers: Vec<QueryKind>,
 }
 
 /// An assignment that was not taken, and never started.

@@ -5,14 +5,16 @@
 //! sent. Not here: what a message looks like (`grpc`), who is late ([`super::leases`]), what follows
 //! from a report (`plan`, applied by the store).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::domain::agent::{Agent, AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::{Failure, FailureClass};
-use cratekube_common::domain::id::{AgentId, AttemptId, SessionId, VolumeId};
+use cratekube_common::domain::id::{AgentId, AttemptId, QueryId, SessionId, VolumeId};
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::query::Answer;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{clock::Clock, fault, mint::Mint};
@@ -143,6 +145,8 @@ impl Dispatch {
             not_before: Duration::ZERO,
             unsupported: 0,
             contested,
+            answers: greeting.answers,
+            asked: BTreeMap::new(),
             orders: sender,
             end: end.clone(),
         };
@@ -255,6 +259,14 @@ impl Dispatch {
         // Another agent may take it, if it is bound to none.
         self.watch.announce_work();
         Ok(())
+    }
+
+    /// An agent answers a question. One that was not asked on this session, or that nobody waits for any
+    /// more, is dropped.
+    pub fn answered(&self, agent: AgentId, session: SessionId, id: QueryId, answer: Answer) {
+        if !self.lines.answered(agent, session, id, answer) {
+            tracing::warn!(%agent, %session, question = %id, "an answer that nobody waits for was dropped");
+        }
     }
 
     /// A run is over.

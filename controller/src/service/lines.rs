@@ -1,7 +1,8 @@
 //! Lines to connected agents: what each can take, and how it is told something.
 //!
 //! Invariants: an agent has one line, its newest session's; an agent that does not read what it is told
-//! is cut off, and is told when it connects again. Shared by the conversation with agents
+//! is cut off, and is told when it connects again; an answer counts only on the session that the question
+//! was asked on, once. Shared by the conversation with agents
 //! ([`super::dispatch`]) and by the verbs that people use.
 
 use std::collections::BTreeMap;
@@ -9,13 +10,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cratekube_common::domain::environment::EnvironmentPattern;
-use cratekube_common::domain::id::{AgentId, AttemptId, SessionId, VolumeId};
+use cratekube_common::domain::id::{AgentId, AttemptId, QueryId, SessionId, VolumeId};
+use cratekube_common::domain::query::{Answer, Query, QueryKind};
 use cratekube_common::domain::run::RunVerdict;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::Order;
 use super::credit::Credit;
+
+/// Questions on their way to one agent at most: what it works on at once.
+const QUESTIONS: usize = 16;
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// The agent is not connected, or does not serve the volume now.
+    Away,
+    /// Its release does not answer such questions.
+    TooOld,
+    /// It has enough questions to answer.
+    Busy,
+    /// It did not answer in time, or its session ended.
+    Silent,
+}
 
 /// A line to a connected agent.
 #[derive(Debug)]
@@ -30,6 +48,10 @@ pub(super) struct Line {
     pub(super) unsupported: u32,
     /// Volumes that another agent's session served when this one connected.
     pub(super) contested: Vec<VolumeId>,
+    /// Kinds of questions that it answers.
+    pub(super) answers: Vec<QueryKind>,
+    /// Who waits for which answer; none does when the line is gone.
+    pub(super) asked: BTreeMap<QueryId, oneshot::Sender<Answer>>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) end: CancellationToken,
 }
@@ -93,6 +115,44 @@ impl Lines {
     /// Tells an agent to end a run, if it is connected; otherwise it is told when it connects.
     pub fn cancel_run(&self, agent: AgentId, attempt: AttemptId) {
         self.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Cancel)]));
+    }
+
+    /// Asks an agent something and waits for the answer, no longer than the question's patience.
+    pub(super) async fn ask(&self, agent: AgentId, query: Query) -> Result<Answer, Unanswered> {
+        let (id, patience) = (query.id, query.patience);
+        let answer = self.put(agent, query)?;
+        let answered = tokio::time::timeout(patience, answer).await;
+        if answered.is_err() {
+            // Nobody waits any more: an answer that comes now is of no use.
+            self.with_current(agent, |line| line.asked.remove(&id));
+        }
+        answered.ok().and_then(Result::ok).ok_or(Unanswered::Silent)
+    }
+
+    fn put(&self, agent: AgentId, query: Query) -> Result<oneshot::Receiver<Answer>, Unanswered> {
+        let mut lines = self.lock();
+        let line = lines.get_mut(&agent).filter(|line| line.volumes.contains(&query.volume)).ok_or(Unanswered::Away)?;
+        if !line.answers.contains(&query.kind) {
+            return Err(Unanswered::TooOld);
+        }
+        // Those who asked and went away make room.
+        line.asked.retain(|_, waiting| !waiting.is_closed());
+        if line.asked.len() >= QUESTIONS {
+            return Err(Unanswered::Busy);
+        }
+        let (answer, answered) = oneshot::channel();
+        line.asked.insert(query.id, answer);
+        if line.orders.try_send(Order::Ask(Box::new(query))).is_err() {
+            line.end.cancel();
+            return Err(Unanswered::Silent);
+        }
+        Ok(answered)
+    }
+
+    /// An answer came on a session. Says whether it was asked for there, and is waited for.
+    pub(super) fn answered(&self, agent: AgentId, session: SessionId, id: QueryId, answer: Answer) -> bool {
+        let waiting = self.with(agent, session, |line| line.asked.remove(&id)).flatten();
+        waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 
     /// Ends an agent's session; it connects again if it may.

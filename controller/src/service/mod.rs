@@ -13,11 +13,13 @@ mod credit;
 pub mod dispatch;
 pub mod environments;
 pub mod identity;
+pub mod kubeconfig;
 pub mod leases;
 pub mod lines;
 pub mod operations;
 pub mod output;
 pub mod presence;
+pub mod questions;
 pub mod retries;
 pub mod revocations;
 pub mod spec_secrets;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use cratekube_common::domain::agent::AgentState;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant};
+use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
 use cratekube_common::domain::operation::OperationState;
 use cratekube_common::runtime::clock::Clock;
@@ -144,6 +147,15 @@ pub enum ServiceError {
     /// The agent's state does not allow it.
     #[error("the agent is {0}")]
     AgentState(AgentState),
+    /// The agent that could answer is not here.
+    #[error("{0}")]
+    AgentAway(String),
+    /// The agent's release does not do this.
+    #[error("{0}")]
+    AgentTooOld(String),
+    /// The agent could not do what it was asked.
+    #[error("{}", .0.message)]
+    Unanswered(Box<Failure>),
     /// The agent holds attempts.
     #[error("the agent holds {} run(s) whose end is not known", .0.len())]
     AgentHolds(Vec<AttemptId>),

@@ -65,6 +65,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Protects a cluster against removal, or ends that.
     async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError>;
 
+    /// Notes that a kubeconfig was issued, and marks the cluster when it is an administrators' one. False
+    /// when there is no such cluster any more: it must not be handed out then.
+    async fn note_kubeconfig(&self, request: KubeconfigIssued) -> Result<bool, StoreError>;
+
     /// Ends an operation: at once when nothing of it runs, or by asking its agent to end the run.
     async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError>;
 

@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod assignment;
+pub mod query;
 mod report;
 
 use std::str::FromStr;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_common::domain::agent::AgentFacts;
+use cratekube_common::domain::cluster::access::KubeconfigRequest;
 use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::environment::{Grant, Role};
 use cratekube_common::domain::id::AgentId;
 use cratekube_common::domain::join_token::JoinToken;
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
+use cratekube_common::domain::query::Query;
 use cratekube_common::domain::run::{Assignment, HeldRun, RunReport};
 use cratekube_common::domain::secret::MASK;
 use cratekube_common::intake::parse_json;
@@ -17,6 +19,7 @@ use cratekube_common::runtime::{clock, mint::Mint, tls};
 use cratekube_controller::auth::{SigningKey, Tokens};
 use cratekube_controller::keys::Envelope;
 use cratekube_controller::pki::authority::Authority;
+use cratekube_proto::convert::query;
 use cratekube_proto::v1;
 use cratekube_proto::v1::agent_message::Message as Up;
 use cratekube_proto::v1::controller_message::Message as Down;
@@ -140,7 +143,13 @@ fn agent_message() -> Target {
         output_bytes: 10,
     };
     let corpus = vec![
-        encode(Up::Hello(v1::Hello { facts: Some(facts), runs: vec![run], now_ms: 1 })),
+        encode(Up::Hello(v1::Hello {
+            facts: Some(facts),
+            runs: vec![run],
+            now_ms: 1,
+            answers: vec!["kubeconfig".into()],
+        })),
+        encode(Up::Answer(v1::Answer { id: id.clone(), outcome: Some(v1::answer::Outcome::OutputJson("{}".into())) })),
         encode(Up::Report(report)),
         encode(Up::Started(v1::RunStarted { attempt: id, fence: 3, started_ms: 1 })),
         encode(Up::Ready(v1::Ready { slots: u32::MAX })),
@@ -150,9 +159,13 @@ fn agent_message() -> Target {
         Ok(Some(Up::Hello(hello))) => {
             let _facts = hello.facts.map(AgentFacts::try_from);
             let _runs: Vec<_> = hello.runs.into_iter().map(HeldRun::try_from).collect();
+            let _kinds = query::kinds(&hello.answers);
         }
         Ok(Some(Up::Report(report))) => {
             let _report = RunReport::try_from(report);
+        }
+        Ok(Some(Up::Answer(answer))) => {
+            let _answer = query::read_answer(answer);
         }
         _ => {}
     })
@@ -176,16 +189,31 @@ fn controller_message() -> Target {
         known: Some(v1::KnownState { generation: 1, state_sha256: Some("ab".repeat(32)), ca_sha256: None }),
         recovery: None,
     };
+    let question = v1::Query {
+        id: id.clone(),
+        kind: "kubeconfig".into(),
+        cluster: id.clone(),
+        environment: "prod".into(),
+        name: "web".into(),
+        volume: id.clone(),
+        input_json: r#"{"role":"view","namespace":"shop","ttl_s":600}"#.into(),
+        patience_ms: 20_000,
+    };
     let verdicts = vec![v1::Verdict { attempt: id, kind: 3 }];
     let corpus = vec![
         encode(Down::Assignment(assignment)),
+        encode(Down::Query(question)),
         encode(Down::LeaseVerdicts(v1::LeaseVerdicts { verdicts, now_ms: 1 })),
         encode(Down::Shutdown(v1::Shutdown {})),
     ];
-    target("controller", corpus, |bytes| {
-        if let Ok(Some(Down::Assignment(assignment))) = v1::ControllerMessage::decode(bytes).map(|m| m.message) {
+    target("controller", corpus, |bytes| match v1::ControllerMessage::decode(bytes).map(|message| message.message) {
+        Ok(Some(Down::Assignment(assignment))) => {
             let _assignment = Assignment::try_from(assignment);
         }
+        Ok(Some(Down::Query(question))) => {
+            let _asked = Query::try_from(question).map(|query| KubeconfigRequest::from_json(&query.input));
+        }
+        _ => {}
     })
 }
 

@@ -220,7 +220,8 @@ impl Host {
     pub async fn session(&self, connection: &Connection) -> Result<Session, Status> {
         let (up, messages) = mpsc::channel(16);
         let facts = v1::AgentFacts { version: "0".into(), hostname: self.name.clone(), slots: 1, ..Default::default() };
-        let hello = v1::Hello { facts: Some(facts), runs: Vec::new(), now_ms: self.clock.now().as_millis() };
+        let now_ms = self.clock.now().as_millis();
+        let hello = v1::Hello { facts: Some(facts), runs: Vec::new(), now_ms, answers: Vec::new() };
         let _there_is_room = up.try_send(v1::AgentMessage { message: Some(Up::Hello(hello)) });
         let mut link = connection.link();
         let mut down = link.session(ReceiverStream::new(messages)).await?.into_inner();

@@ -121,7 +121,8 @@ impl Hello<'_> {
             kubernetes_versions: vec![VERSION.into()],
             volumes: self.volume.map(volume).into_iter().collect(),
         };
-        v1::Hello { facts: Some(facts), runs: self.holds.map(held).into_iter().collect(), now_ms: now(self.ahead_ms) }
+        let runs = self.holds.map(held).into_iter().collect();
+        v1::Hello { facts: Some(facts), runs, now_ms: now(self.ahead_ms), answers: Vec::new() }
     }
 }
 

@@ -11,7 +11,9 @@ use cratekube_agent::port::{Engine, Event, OutputLength, OutputSource};
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AttemptId, VolumeId};
+use cratekube_common::domain::query::{Answer, Query, QueryKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunOutcome, RunReport, RunVerdict};
+use cratekube_common::domain::secret::Secret;
 use cratekube_common::domain::time::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
@@ -209,6 +211,18 @@ impl Engine for FakeEngine {
             seen.runs.remove(&attempt);
             seen.recorded.push(attempt);
         });
+    }
+
+    fn answers(&self) -> Vec<QueryKind> {
+        vec![QueryKind::Kubeconfig]
+    }
+
+    /// Says its input again; one about the cluster `silent` is never answered.
+    async fn ask(&self, query: Query) -> Answer {
+        if query.name.as_str() == "silent" {
+            std::future::pending::<()>().await;
+        }
+        Ok(Secret::new(query.input.to_string()))
     }
 
     fn replay(&self) -> Vec<Event> {

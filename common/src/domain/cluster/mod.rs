@@ -1,11 +1,12 @@
 //! Clusters: desired state ([`spec`]), how it is read and checked ([`intake`], [`check`]), what their
-//! users want kept in them ([`resource`], [`manifest`]), how they get in ([`access`]), what a check of one finds
-//! ([`health`]), and the life-cycle of what was built from it.
+//! users want kept in them ([`resource`], [`manifest`]), how they get in ([`access`], [`kubeconfig`]), what a
+//! check of one finds ([`health`]), and the life-cycle of what was built from it.
 
 pub mod access;
 pub mod check;
 pub mod health;
 pub mod intake;
+pub mod kubeconfig;
 pub mod manifest;
 pub mod resource;
 pub mod spec;
@@ -124,10 +125,14 @@ pub struct Cluster {
     pub updated_at: Timestamp,
 }
 
+/// Kind of the condition of a cluster whose administrators' credentials were given out: whoever has them
+/// may keep access, until the CA is rotated.
+pub const ADMIN_KUBECONFIG: &str = "admin-kubeconfig-issued";
+
 /// Something to know about a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// A stable word for programs: `rehearsal`, `warning`.
+    /// A stable word for programs: `rehearsal`, `warning`, [`ADMIN_KUBECONFIG`].
     pub kind: String,
     /// A sentence for people.
     pub message: String,

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use cratekube_common::domain::name::ClusterName;
+use cratekube_common::runtime::settings::parse_duration;
 
 use super::{Because, InEnvironment, Most, Waiting};
 
@@ -40,6 +41,17 @@ Example:
 Example:
   cratekube cluster force-unlock web -e prod --reason 'the bastion was terminated'")]
     ForceUnlock(ForceUnlock),
+    /// Get a kubeconfig that is good for a while
+    ///
+    /// It is made by the cluster's agent while you wait, and kept nowhere: ask for another one when it is
+    /// lost. The one for administrators (`cluster-admin`) needs a reason; it lives as long as the cluster's
+    /// CA, and the cluster is marked until that is rotated.
+    #[command(after_help = "\
+Examples:
+  cratekube cluster kubeconfig web -e prod --role edit --namespace shop --file web.kubeconfig
+  kubectl --kubeconfig <(cratekube cluster kubeconfig web --role view --namespace shop) get pods
+  cratekube cluster kubeconfig web --role cluster-admin --reason 'etcd is full'")]
+    Kubeconfig(Kubeconfig),
     /// Bring lost or damaged state back: from the newest good generation, else from the cluster itself
     ///
     /// Only state that is whole and carries the CA on record is believed. The cluster is `degraded`
@@ -144,4 +156,44 @@ pub(in crate::client) struct RecoverState {
     pub(in crate::client) generation: Option<u64>,
     #[command(flatten)]
     pub(in crate::client) waiting: Waiting,
+}
+
+/// Get a kubeconfig.
+#[derive(Debug, Args)]
+pub(in crate::client) struct Kubeconfig {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    /// What its holder may do
+    #[arg(long, value_enum)]
+    pub(in crate::client) role: KubeRole,
+    /// In which namespace; not for cluster-admin [default: workspace]
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::client) namespace: Option<String>,
+    /// How long it lives, 10m to 24h; not for cluster-admin [default: 4h]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(in crate::client) ttl: Option<String>,
+    /// Why, in a sentence; kept in the audit log, required for cluster-admin
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::client) reason: Option<String>,
+    /// Write it there, for you alone to read, instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(in crate::client) file: Option<PathBuf>,
+}
+
+/// Roles of a kubeconfig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::client) enum KubeRole {
+    /// Look at most objects of one namespace
+    View,
+    /// Change most objects of one namespace
+    Edit,
+    /// Everything in one namespace
+    Admin,
+    /// Everything (administrators)
+    ClusterAdmin,
+}
+
+/// A duration as the API takes it.
+fn duration(text: &str) -> Result<String, String> {
+    parse_duration(text).map(|_| text.to_owned())
 }

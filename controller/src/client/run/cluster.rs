@@ -4,8 +4,8 @@ use cratekube_common::domain::name::EnvironmentName;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Session;
 use super::watch::{Wish, accepted};
+use super::{Session, access};
 use crate::client::args::InEnvironment;
 use crate::client::args::cluster::{ClusterCommand, Create, Delete, ForceUnlock, Generations, List, One, RecoverState};
 use crate::client::document;
@@ -26,6 +26,7 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
         ClusterCommand::Delete(wish) => delete(session, wish).await,
         ClusterCommand::Generations(wish) => generations(session, wish).await,
         ClusterCommand::ForceUnlock(wish) => force_unlock(session, wish).await,
+        ClusterCommand::Kubeconfig(wish) => access::kubeconfig(session, wish).await,
         ClusterCommand::RecoverState(wish) => recover_state(session, wish).await,
     }
 }
@@ -106,6 +107,7 @@ fn clusters(environment: &EnvironmentName) -> String {
     format!("/v1/environments/{environment}/clusters")
 }
 
-fn path(session: &Session, one: &One) -> Result<String, Fault> {
+/// Where a cluster is.
+pub(super) fn path(session: &Session, one: &One) -> Result<String, Fault> {
     Ok(format!("{}/{}", clusters(&session.environment(&one.place)?), one.name))
 }

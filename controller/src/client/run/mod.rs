@@ -1,5 +1,6 @@
 //! What each command does: requests, and what is made of their answers.
 
+mod access;
 mod agent;
 mod audit;
 mod cluster;

@@ -101,6 +101,33 @@ async fn state_is_brought_back_with_a_reason_from_where_it_was_said() {
     assert!(header(&script.asked()[0], "idempotency-key").is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_kubeconfig_is_written_as_it_is_for_its_owner_alone_and_an_agent_is_waited_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let made = Reply::json(
+        200,
+        &json!({"kubeconfig": "apiVersion: v1\n", "role": "edit", "namespace": "shop",
+        "expires_at": "1970-01-01T01:00:00.000Z"}),
+    );
+    let away = Reply::json(503, &problem(503, "The agent of the cluster is not connected"));
+    let line = "cratekube cluster kubeconfig web --role edit --namespace shop --ttl 8h";
+    let script = Script::of([away, made.clone()]);
+    let (exit, written) = play(&script, line).await;
+    assert_eq!((exit, written.out()), (Exit::Done, "apiVersion: v1\n".to_owned()), "{}", written.err());
+    assert_eq!(script.lines()[1], "POST /v1/environments/prod/clusters/web/kubeconfig");
+    assert!(script.asked()[1].ends_with("{\"namespace\":\"shop\",\"role\":\"edit\",\"ttl\":\"8h\"}"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubeconfig");
+    let line =
+        format!("cratekube cluster kubeconfig web --role cluster-admin --reason broken --file {}", path.display());
+    let (exit, written) = play(&Script::of([made.clone()]), &line).await;
+    assert_eq!((exit, std::fs::read_to_string(&path).unwrap().as_str()), (Exit::Done, "apiVersion: v1\n"));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(written.out().contains("until 1970-01-01T01:00:00.000Z"), "{}", written.out());
+    let (_, written) = play(&Script::of([made]), "cratekube cluster kubeconfig web --role view -o json").await;
+    assert_eq!(serde_json::from_str::<Value>(&written.out()).unwrap()["kubeconfig"], "apiVersion: v1\n");
+}
+
 #[tokio::test]
 async fn refusals_have_exit_codes_and_show_every_fault_with_its_remedy() {
     let mut validation = problem(422, "The request is understood but not acceptable");

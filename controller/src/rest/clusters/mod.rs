@@ -2,6 +2,7 @@
 
 pub(super) mod create;
 pub(super) mod force_unlock;
+pub(super) mod kubeconfig;
 pub(super) mod list;
 pub(super) mod plan;
 pub(super) mod protect;

@@ -69,6 +69,7 @@ pub(super) struct IdempotencyHeader {
         clusters::protect::protect,
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
+        clusters::kubeconfig::kubeconfig,
         generations::list,
         revisions::list,
         catalogue::show,

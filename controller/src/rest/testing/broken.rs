@@ -57,6 +57,7 @@ every_verb! {
     accept_operation(_a: AcceptOperation) -> Acceptance;
     accept_reconfigure(_a: AcceptReconfigure) -> Acceptance;
     repeated(_a: Idempotency, _b: Timestamp) -> Option<Acceptance>;
+    note_kubeconfig(_a: KubeconfigIssued) -> bool;
     cancel_operation(_a: CancelOperation) -> Cancellation;
     force_unlock(_a: ForceUnlock) -> Forced;
     cluster(_a: &EnvironmentName, _b: &ClusterName) -> Option<Cluster>;

@@ -1,6 +1,7 @@
 //! A router with everything behind it, for tests of endpoints: the embedded store in a folder of its
 //! own, and an agent with good manners.
 
+mod agent;
 mod broken;
 
 use std::sync::Arc;
@@ -25,7 +26,10 @@ use tower::ServiceExt;
 use super::{Limits, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
 use crate::plan::policy::Policy;
+use crate::plan::settle::RetryPolicy;
 use crate::service::Service;
+use crate::service::dispatch::{Dispatch, DispatchParts};
+use crate::service::leases::Leases;
 use crate::service::lines::Lines;
 use crate::service::presence::Presence;
 use crate::service::spec_secrets::tests::Backwards;
@@ -34,6 +38,7 @@ use crate::store::conformance::house::Bastion;
 use crate::store::conformance::{House, Opened, Place};
 use crate::store::sqlite::{Execution, SqliteOptions, SqliteStore};
 use crate::store::{PageRequest, Store};
+pub(super) use agent::Agent;
 pub(super) use broken::Broken;
 
 /// What the whole API is tested on.
@@ -43,6 +48,8 @@ pub(super) struct World {
     pub(super) dir: Arc<tempfile::TempDir>,
     pub(super) presence: Presence,
     pub(super) watch: Watch,
+    /// The other side of the service: what agents talk to.
+    pub(super) dispatch: Arc<Dispatch>,
     pub(super) shutdown: CancellationToken,
     pub(super) tokens: Arc<Tokens>,
     /// What signs its tokens.
@@ -169,13 +176,26 @@ impl World {
         let keys = [key.clone()];
         let tokens = Tokens::new(&keys, "cratekube", "cratekube-rest", Duration::from_secs(300), clock.clone());
         let tokens = Arc::new(tokens);
-        let service = Service {
-            store: store.unwrap_or_else(|| house.store.clone()),
+        let store = store.unwrap_or_else(|| house.store.clone());
+        let (lines, mint) = (Lines::default(), Mint::system(clock.clone()));
+        let dispatch = Arc::new(Dispatch::new(DispatchParts {
+            store: store.clone(),
             watch: watch.clone(),
             presence: presence.clone(),
-            lines: Lines::default(),
+            lines: lines.clone(),
+            leases: Leases::new(Duration::from_secs(30), clock.clone()),
+            retry_policy: RetryPolicy::NEVER,
+            vault: Arc::new(Backwards),
             clock: clock.clone(),
-            mint: Mint::system(clock),
+            mint: mint.clone(),
+        }));
+        let service = Service {
+            store,
+            watch: watch.clone(),
+            presence: presence.clone(),
+            lines,
+            clock,
+            mint,
             vault: Arc::new(Backwards),
             policy: Arc::new(policy),
         };
@@ -193,7 +213,7 @@ impl World {
             shutdown: shutdown.clone(),
             checks: Vec::new(),
         });
-        Self { router: router(state), house, dir, presence, watch, shutdown, tokens, key }
+        Self { router: router(state), house, dir, presence, watch, dispatch, shutdown, tokens, key }
     }
 
     /// A token of `ann` with one role.

@@ -51,6 +51,7 @@ pub(super) const TABLE: &[Row] = &[
     row("PATCH", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"deletion_protection": true}"#, 412),
     row("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", In(Role::Admin), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}/generations", In(Viewer), "", 200),
+    row("POST", "/v1/environments/{env}/clusters/{name}/kubeconfig", In(Viewer), "{}", 422),
     row("POST", "/v1/environments/{env}/clusters/{name}/plan", In(Operator), "{}", 422),
     row("POST", "/v1/environments/{env}/clusters/{name}/provision", In(Operator), "", 409),
     row("POST", "/v1/environments/{env}/clusters/{name}/recover-state", In(Operator), "{}", 422),

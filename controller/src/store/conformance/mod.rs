@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story is a test")]
 
 mod accepting;
+mod access;
 mod agents;
 mod changing;
 mod connecting;
@@ -79,6 +80,7 @@ use family;
 pub fn stories() -> Vec<&'static Story> {
     let families = [
         accepting::STORIES,
+        access::STORIES,
         removing::STORIES,
         changing::STORIES,
         leasing::STORIES,

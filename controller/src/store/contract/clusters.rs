@@ -4,7 +4,7 @@ use cratekube_common::domain::agent::Agent;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::spec::ClusterSpec;
-use cratekube_common::domain::id::OperationId;
+use cratekube_common::domain::id::{ClusterId, OperationId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::time::Timestamp;
 
@@ -82,4 +82,19 @@ pub struct EnvironmentSummary {
     pub name: EnvironmentName,
     /// Clusters that are not removed.
     pub clusters: u64,
+}
+
+/// A kubeconfig was issued; nothing of it is kept but this.
+#[derive(Debug, Clone)]
+pub struct KubeconfigIssued {
+    /// Of which cluster.
+    pub cluster: ClusterId,
+    /// Whether it is one for administrators of the cluster: it is marked then.
+    pub administrators: bool,
+    /// What kind, for whom to watch.
+    pub detail: String,
+    /// The audit entry.
+    pub audit: AuditEntry,
+    /// When.
+    pub now: Timestamp,
 }

@@ -4,12 +4,14 @@
 //! one time, of the controller's clock.
 
 use cratekube_common::domain::environment::EnvironmentPattern;
+use cratekube_common::domain::id::ClusterId;
 use cratekube_common::domain::name::EnvironmentName;
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, Row, params};
+use serde_json::Value;
 
 use super::fault::Fault;
-use super::rows::{self, int};
+use super::rows::{self, int, key};
 use crate::store::{EVENT_TTL, Event, EventFilter, Events};
 
 /// Rows looked at for one answer: a reader that may see little still gets on.
@@ -28,6 +30,16 @@ pub(super) fn agent(db: &Connection, kind: &str, agent: &str) -> Result<(), Faul
          SELECT ?1, id, json_object('name', name) FROM agents WHERE id = ?2",
     )?
     .execute(params![kind, agent])?;
+    Ok(())
+}
+
+/// Something happened to a cluster that no column of it tells.
+pub(super) fn cluster(db: &Connection, kind: &str, cluster: ClusterId, detail: &Value) -> Result<(), Fault> {
+    db.prepare_cached(
+        "INSERT INTO events (kind, environment, cluster, detail) \
+         SELECT ?1, environment, name, ?3 FROM clusters WHERE id = ?2",
+    )?
+    .execute(params![kind, key(cluster), detail.to_string()])?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 //! Not here: who may use the data directory (the application locks it), and time: every verb is told.
 
 mod accept;
+mod access;
 mod agents;
 mod attempts;
 mod audit;

@@ -24,14 +24,14 @@ use super::super::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, AgentChanged, ApiKeyUsed, Applied, AttemptRecord,
     AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord,
     ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events,
-    Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, Idempotency, JoinTokenRecord, LeaseTasks,
-    LeasedTask, NewApiKey, NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest,
-    PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed, Revision, Settled, Store, StoreError, UseApiKey,
-    UseCertificate, Withdrawn,
+    Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, Idempotency, JoinTokenRecord,
+    KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, OutputAppended, OutputPiece,
+    Page, PageRequest, PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed, Revision, Settled, Store,
+    StoreError, UseApiKey, UseCertificate, Withdrawn,
 };
 use super::{
-    SqliteStore, accept, agents, attempts, audit, bars, certificates, clusters, connect, ending, enroll, events,
-    evidence, lease, operations, reconfigure, retries, revisions, settle, users,
+    SqliteStore, accept, access, agents, attempts, audit, bars, certificates, clusters, connect, ending, enroll,
+    events, evidence, lease, operations, reconfigure, retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -57,6 +57,10 @@ impl Store for SqliteStore {
 
     async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError> {
         self.writer.run(move |db| accept::protect(db, &request)).await
+    }
+
+    async fn note_kubeconfig(&self, request: KubeconfigIssued) -> Result<bool, StoreError> {
+        self.writer.run(move |db| access::note_kubeconfig(db, &request)).await
     }
 
     async fn cancel_operation(&self, request: CancelOperation) -> Result<Cancellation, StoreError> {
