@@ -12,4 +12,5 @@ pub mod link;
 pub mod notify;
 pub mod port;
 pub mod run;
+pub mod step;
 pub mod volume;

@@ -4,5 +4,5 @@ use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cratekube_agent::cli::main(std::env::args_os(), &mut io::stdout().lock(), &mut io::stderr())
+    cratekube_agent::cli::main(std::env::args_os(), &mut io::stdout(), &mut io::stderr())
 }

@@ -7,6 +7,7 @@
 //!   telemetry, TLS, lifecycle).
 //! - [`redact`]: masking secrets in output. Pure.
 //! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
+//! - [`step`]: what a step of our own says of itself, and how it is judged. Pure.
 //! - [`visible`]: making text from outside harmless to look at. Pure.
 //! - [`yaml`]: reading YAML of unknown origin. Pure.
 
@@ -15,5 +16,6 @@ pub mod intake;
 pub mod redact;
 pub mod rke;
 pub mod runtime;
+pub mod step;
 pub mod visible;
 pub mod yaml;

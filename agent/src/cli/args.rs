@@ -65,6 +65,12 @@ pub enum Command {
         #[arg(long)]
         accept_copy: bool,
     },
+    /// Do the step of one run (started by its supervisor).
+    #[command(hide = true)]
+    Step {
+        /// The run's directory.
+        run_dir: PathBuf,
+    },
     /// Watch over one run (started by the agent itself).
     #[command(hide = true)]
     Supervise {

@@ -11,6 +11,7 @@ use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
 use cratekube_common::runtime::settings::SettingsError;
 use cratekube_common::runtime::telemetry;
+use tokio::runtime::Runtime;
 
 use super::args::{Cli, Command, EnrollArgs};
 use crate::app::{Agent, AgentError};
@@ -21,6 +22,7 @@ use crate::identity::files::IdentityFiles;
 use crate::identity::token_source::ReadTokenError;
 use crate::link::dial::Tcp;
 use crate::notify;
+use crate::step;
 use crate::volume::identity::{self as volume, VolumeRefusal};
 
 /// Why a command could not do what it was asked.
@@ -53,24 +55,28 @@ pub enum CliError {
 }
 
 /// Does what was asked; false when it was done and the answer is no.
-pub(super) fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result<bool, CliError> {
+pub(super) fn run(cli: Cli, out: &mut (impl Write + Send), err: &mut impl Write) -> Result<bool, CliError> {
     let config = cli.config.as_deref();
-    // One thread: the agent mostly waits, and its memory counts on a small bastion.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clock = clock::system();
     let mint = Mint::system(Arc::clone(&clock));
     match cli.command {
         Command::Supervise { run_dir } => Ok(supervise(&run_dir) == ExitCode::SUCCESS),
+        Command::Step { run_dir } => Ok(step::main(&run_dir, out) == ExitCode::SUCCESS),
         Command::InitVolume { path, accept_copy } => {
             let id =
                 if accept_copy { volume::accept_copy(&path, &clock)? } else { volume::init(&path, &mint, &clock)? };
             writeln!(out, "{} is state volume {id}", path.display())?;
             Ok(true)
         }
-        Command::Doctor => runtime.block_on(look(config, &clock, out)),
-        Command::Enroll(args) => runtime.block_on(join(config, &args, &clock, out, err)),
-        Command::Run => runtime.block_on(serve(config, clock, mint)),
+        Command::Doctor => runtime()?.block_on(look(config, &clock, out)),
+        Command::Enroll(args) => runtime()?.block_on(join(config, &args, &clock, out, err)),
+        Command::Run => runtime()?.block_on(serve(config, clock, mint)),
     }
+}
+
+/// One thread: the agent mostly waits, and its memory counts on a small bastion.
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Watches over one run.

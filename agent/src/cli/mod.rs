@@ -20,7 +20,7 @@ pub use commands::CliError;
 const USAGE: u8 = 2;
 
 /// Does what the command line says.
-pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
+pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut (impl Write + Send), err: &mut impl Write) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     // Before anything else: a supervisor is started for every run, and lives as long as it.
     if let [_, word, run_dir] = args.as_slice()

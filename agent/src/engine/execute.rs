@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
 use crate::run::process;
 use crate::run::rke::Rke;
+use crate::step::{self, StepInput};
 use crate::volume::fence::{self, Accepted};
 use crate::volume::gate::{self, Facts, Ground, Pass, Source};
 use crate::volume::generations::{CLUSTER_YML, Generations, KUBECONFIG, SEALED, STATE, copy_files};
@@ -162,6 +163,7 @@ async fn refuse(core: &Arc<Core>, assignment: &Assignment, refusal: Refusal) {
         rke: None,
         warnings: Vec::new(),
         output_bytes: 0,
+        findings: None,
     };
     if let Some(journal) = refusal.journal {
         core.held.journaled(attempt, &journal);
@@ -251,6 +253,10 @@ impl Preparation<'_> {
     fn gate(&self, cluster: &ClusterDir, file: &ClusterFile) -> Result<(Option<Source>, Pass), GateError> {
         let (generations, working) = (Generations::at(cluster.generations()), cluster.working());
         let known = self.assignment.known.as_ref();
+        if !self.assignment.kind.trusts_working() {
+            let ca_before = file.ca_sha256.clone();
+            return Ok((None, Pass { ground: Ground::Working, ca_before }));
+        }
         let newest = generations.newest()?;
         let newest_good = generations.newest_verified()?;
         let at_known = known.map(|k| generations.manifest(k.generation)).transpose()?.flatten();
@@ -278,12 +284,7 @@ impl Preparation<'_> {
     }
 
     /// Puts what `rke` is to find where it will run, and gives back where that is.
-    fn lay_ground(
-        &self,
-        cluster: &ClusterDir,
-        journal: &Journal,
-        ground: Ground,
-    ) -> Result<std::path::PathBuf, VolumeError> {
+    fn lay_ground(&self, cluster: &ClusterDir, journal: &Journal, ground: Ground) -> Result<PathBuf, VolumeError> {
         let working = cluster.working();
         let cwd = match self.assignment.kind {
             TaskKind::Provision | TaskKind::Reconfigure => working.clone(),
@@ -291,6 +292,7 @@ impl Preparation<'_> {
             TaskKind::Remove => finish::scratch(journal),
             // Beside what is there: what comes back is looked at before it takes its place.
             TaskKind::RecoverState => finish::scratch(journal),
+            _ => finish::scratch(journal),
         };
         files::make_child(&cwd).map_err(VolumeError::io("make", &cwd))?;
         match ground {
@@ -301,9 +303,32 @@ impl Preparation<'_> {
         if self.assignment.kind == TaskKind::Remove && ground != Ground::Fresh {
             copy_files(&working, &cwd).map_err(VolumeError::io("copy", &working))?;
         }
+        if !self.assignment.kind.is_rke() {
+            return self.tell_step(cluster, journal, cwd);
+        }
         let name = self.assignment.name.as_str();
         let text = render::cluster_yml(&self.assignment.spec, name, &self.core.settings.ssh);
         write_description(&cwd, &text).map_err(VolumeError::io("write cluster.yml to", &cwd))?;
+        Ok(cwd)
+    }
+
+    /// Tells a step what it works on.
+    fn tell_step(&self, cluster: &ClusterDir, journal: &Journal, cwd: PathBuf) -> Result<PathBuf, VolumeError> {
+        let assignment = self.assignment;
+        let input = StepInput {
+            kind: assignment.kind,
+            environment: assignment.environment.clone(),
+            name: assignment.name.clone(),
+            cluster: assignment.cluster,
+            operation: assignment.operation,
+            attempt: assignment.attempt,
+            spec: assignment.spec.clone(),
+            working: cluster.working(),
+            run_dir: journal.dir().to_owned(),
+            settings: self.core.settings.steps(),
+            input: assignment.input.0.clone(),
+        };
+        step::input::write(&cwd, &input).map_err(VolumeError::io("write the input of a step to", &cwd))?;
         Ok(cwd)
     }
 
@@ -322,13 +347,16 @@ impl Preparation<'_> {
         left_hosts: Vec<String>,
     ) -> RunRecord {
         let (assignment, settings) = (self.assignment, &self.core.settings);
-        let arguments: &[&str] = match assignment.kind {
-            TaskKind::Provision | TaskKind::Reconfigure => &["up", "--config", CLUSTER_YML],
-            TaskKind::Remove => &["remove", "--force", "--config", CLUSTER_YML],
-            TaskKind::RecoverState => &["util", "get-state-file", "--config", CLUSTER_YML],
+        let rke = |arguments: &[&str]| {
+            let program = self.rke.path.display().to_string();
+            std::iter::once(program).chain(arguments.iter().map(|a| (*a).to_owned())).collect()
         };
-        let mut argv = vec![self.rke.path.display().to_string()];
-        argv.extend(arguments.iter().map(|a| (*a).to_owned()));
+        let argv: Vec<String> = match assignment.kind {
+            TaskKind::Provision | TaskKind::Reconfigure => rke(&["up", "--config", CLUSTER_YML]),
+            TaskKind::Remove => rke(&["remove", "--force", "--config", CLUSTER_YML]),
+            TaskKind::RecoverState => rke(&["util", "get-state-file", "--config", CLUSTER_YML]),
+            _ => step::command(journal.dir()),
+        };
         let agent_socket = match settings.ssh {
             SshAccess::Agent => std::env::var("SSH_AUTH_SOCK").ok(),
             SshAccess::Key { .. } | SshAccess::Untold => None,
@@ -356,7 +384,8 @@ impl Preparation<'_> {
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
-                program: self.rke.mark.clone(),
+                // A step is the supervisor's own executable, which nobody can exchange under it.
+                program: self.rke.mark.clone().filter(|_| assignment.kind.is_rke()),
                 cwd: cwd.to_owned(),
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),

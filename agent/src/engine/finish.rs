@@ -18,7 +18,7 @@ use cratekube_common::rke::classify::{self, Case, Stop};
 use cratekube_common::rke::evidence::Evidence;
 use cratekube_common::rke::state::{self, StateFacts};
 use cratekube_common::runtime::files;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::attend::Live;
@@ -27,6 +27,7 @@ use super::held::{Started, Told, Whose};
 use super::recover;
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
+use crate::step;
 use crate::volume::fence::{self, Accepted};
 use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
 use crate::volume::layout::{ClusterDir, directories};
@@ -99,6 +100,8 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
         // What is in working/ is not ours to seal: only what was brought back is.
         TaskKind::RecoverState => recover::adopt(core, &live, ended),
         TaskKind::Provision | TaskKind::Reconfigure | TaskKind::Remove => seal(core, &live).map(Some),
+        // A step leaves the state alone.
+        _ => Ok(None),
     };
     let mut report = redact::report(judge(core, &live, ended, &sealed));
     keep_hosts_in_mind(core, &live, ended);
@@ -203,7 +206,7 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
 
 fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Option<Manifest>, VolumeError>) -> RunReport {
     let (record, exit) = (&live.record, ended.exit.as_ref());
-    let (outcome, mut warnings) = verdict(live, ended);
+    let Verdict { outcome, mut warnings, findings } = verdict(live, ended);
     warnings.splice(..0, record.warnings.iter().cloned());
     if let Some(dropped) = exit.map(|e| e.dropped_bytes).filter(|n| *n > 0) {
         warnings.push(format!("{dropped} bytes in the middle of the output were left out"));
@@ -228,9 +231,10 @@ fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Option<Manifes
         started_at: exit.map_or(Some(live.at), |e| e.started_at),
         ended_at: exit.map_or_else(|| core.clock.now(), |e| e.ended_at),
         generation: sealed.as_ref().ok().cloned().flatten(),
-        rke: Some(record.rke.clone()),
+        rke: Some(record.rke.clone()).filter(|_| record.kind.is_rke()),
         warnings,
         output_bytes: ended.output_bytes,
+        findings,
     }
 }
 
@@ -244,23 +248,40 @@ fn explains(error: &VolumeError, failure: &Failure) -> bool {
     }
 }
 
-pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
+/// What is to be said of a run.
+pub(crate) struct Verdict {
+    pub(crate) outcome: RunOutcome,
+    warnings: Vec<String>,
+    findings: Option<Value>,
+}
+
+impl From<Failure> for Verdict {
+    fn from(failure: Failure) -> Self {
+        Self { outcome: RunOutcome::Failed(failure), warnings: Vec::new(), findings: None }
+    }
+}
+
+pub(crate) fn verdict(live: &Live, ended: &Ended) -> Verdict {
     if let Some(error) = ended.exit.as_ref().and_then(|e| e.start_error.as_deref()) {
-        let failure = not_started(error);
-        return (RunOutcome::Refused(failure), Vec::new());
+        let outcome = RunOutcome::Refused(not_started(error));
+        return Verdict { outcome, warnings: Vec::new(), findings: None };
+    }
+    let reached = ended.exit.as_ref().and_then(|e| e.reached_limit(&live.record.command));
+    let stopped = stopped(live, reached.as_ref());
+    if !live.record.kind.is_rke() {
+        return step_verdict(live, ended, stopped);
     }
     let Some(evidence) = &ended.evidence else {
         let failure = internal("the output of rke cannot be read".into(), true, "Check the state volume, then retry.");
-        return (RunOutcome::Failed(failure), Vec::new());
+        return failure.into();
     };
     let place = match live.record.kind {
         TaskKind::RecoverState => scratch(&live.journal),
-        TaskKind::Provision | TaskKind::Reconfigure | TaskKind::Remove => live.cluster.working(),
+        _ => live.cluster.working(),
     };
     let state = state_at(&place);
     let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
     let left: Vec<&str> = live.record.left_hosts.iter().map(String::as_str).collect();
-    let reached = ended.exit.as_ref().and_then(|e| e.reached_limit(&live.record.command));
     let judgement = classify::judge(&Case {
         kind: live.record.kind,
         exit: ended.exit.as_ref().and_then(|e| e.exit),
@@ -269,14 +290,30 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> (RunOutcome, Vec<String>) {
         left_hosts: &left,
         state: state.as_ref(),
         ca_before: live.record.ca_before.as_deref(),
-        stopped: stopped(live, reached.as_ref()),
+        stopped,
     });
     let outcome = judgement.outcome.map_err(|failure| match failure.class {
         FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
         FailureClass::Internal if ended.exit.as_ref().is_some_and(|e| e.output_failed) => unwritten(),
         _ => failure,
     });
-    (outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded), judgement.warnings)
+    let outcome = outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded);
+    Verdict { outcome, warnings: judgement.warnings, findings: None }
+}
+
+/// What is to be said of a step: what it says itself, if it came to its end.
+fn step_verdict(live: &Live, ended: &Ended, stopped: Option<Stop<'_>>) -> Verdict {
+    let said = match step::outcome(live.journal.dir()) {
+        Ok(said) => said,
+        Err(error) => {
+            let failure = internal(format!("what came of the step cannot be read: {error}"), true, "Retry.");
+            return failure.into();
+        }
+    };
+    let judged = step::judge(said.as_ref(), ended.exit.as_ref().and_then(|e| e.exit), stopped);
+    let outcome = judged.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded);
+    let said = said.unwrap_or_default();
+    Verdict { outcome, warnings: said.warnings, findings: Some(said.findings).filter(|found| !found.is_null()) }
 }
 
 fn unwritten() -> Failure {

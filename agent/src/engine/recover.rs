@@ -81,6 +81,7 @@ pub(crate) fn by_generation(core: &Core, prepared: Prepared, number: u64) -> Ove
         rke: Some(live.record.rke.clone()),
         warnings: vec![words],
         output_bytes,
+        findings: None,
     };
     finish::write_result(core, &live.journal, &report);
     tracing::info!(attempt = %report.attempt, number, "a generation was put back");
@@ -89,7 +90,7 @@ pub(crate) fn by_generation(core: &Core, prepared: Prepared, number: u64) -> Ove
 
 /// Takes over what the cluster gave back, if it is believed, and seals it.
 pub(crate) fn adopt(core: &Core, live: &Live, ended: &Ended) -> Result<Option<Manifest>, VolumeError> {
-    if finish::verdict(live, ended).0 != RunOutcome::Succeeded {
+    if finish::verdict(live, ended).outcome != RunOutcome::Succeeded {
         return Ok(None);
     }
     let scratch = finish::scratch(&live.journal);

@@ -10,6 +10,7 @@ use cratekube_common::runtime::clock::Clock;
 use crate::run::host::ThisHost;
 use crate::run::rke::Finder;
 use crate::run::scope::Scope;
+use crate::step::StepSettings;
 
 /// How the engine works.
 #[derive(Debug, Clone)]
@@ -57,6 +58,12 @@ impl EngineSettings {
     pub fn this_host(&self, clock: Clock) -> ThisHost {
         let finder = Finder::new(self.rke.clone(), self.allowed_sha256.clone());
         ThisHost::new(finder, self.supervisor_exe.clone(), self.scope.clone(), clock)
+    }
+
+    /// What steps need of them.
+    #[must_use]
+    pub fn steps(&self) -> StepSettings {
+        StepSettings { ssh: self.ssh.clone() }
     }
 
     /// Settings with defaults for everything that has one.

@@ -231,9 +231,10 @@ async fn never_started(core: &Arc<Core>, journal: &Journal, record: &RunRecord) 
         started_at: None,
         ended_at: core.clock.now(),
         generation: None,
-        rke: Some(record.rke.clone()),
+        rke: Some(record.rke.clone()).filter(|_| record.kind.is_rke()),
         warnings: Vec::new(),
         output_bytes: 0,
+        findings: None,
     };
     let (journal, written) = (journal.clone(), report.clone());
     let noted = core.blocking(move |core| finish::write_result(core, &journal, &written)).await;

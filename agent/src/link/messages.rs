@@ -92,6 +92,7 @@ pub(super) fn refusal(attempt: AttemptId, fence: Fence, malformed: &str, now: Ti
         rke: None,
         warnings: Vec::new(),
         output_bytes: 0,
+        findings: None,
     }
 }
 

@@ -225,6 +225,7 @@ mod tests {
             rke: None,
             warnings: Vec::new(),
             output_bytes,
+            findings: None,
         })
     }
 

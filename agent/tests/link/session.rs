@@ -7,7 +7,7 @@ use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::progress::Progress;
-use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
+use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict, TaskInput};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_proto::v1::agent_message::Message as Up;
 use cratekube_proto::v1::controller_message::Message as Down;
@@ -43,6 +43,7 @@ fn assignment(attempt: AttemptId) -> v1::Assignment {
         spec: intake::read(&spec).unwrap().0,
         known: None,
         recovery: None,
+        input: TaskInput::default(),
     };
     assignment.into()
 }

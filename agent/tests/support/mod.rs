@@ -32,7 +32,7 @@ use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::cluster::spec::ClusterSpec;
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::id::{AttemptId, ClusterId, VolumeId};
-use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
+use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, TaskInput};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::SshAccess;
 use cratekube_common::runtime::clock::{self, Clock};
@@ -180,6 +180,7 @@ impl World {
             spec: self.spec(),
             known: None,
             recovery: None,
+            input: TaskInput::default(),
         }
     }
 

@@ -17,6 +17,10 @@ spelled! {
         Provision = "provision",
         /// Bring a cluster to a changed spec.
         Reconfigure = "reconfigure",
+        /// Bring managed resources into a cluster.
+        Configure = "configure",
+        /// Check what a user of the cluster would check.
+        Verify = "verify",
         /// Renew certificates.
         RotateCertificates = "rotate-certificates",
         /// Bring lost state back.
@@ -33,6 +37,12 @@ spelled! {
 }
 
 impl OperationKind {
+    /// True when the cluster is only looked at or added to: what it is does not change by it.
+    #[must_use]
+    pub fn leaves_cluster(self) -> bool {
+        matches!(self, Self::Configure | Self::Verify)
+    }
+
     /// The tasks of such an operation, in order; empty when this release cannot do it.
     #[must_use]
     pub fn tasks(self) -> &'static [TaskKind] {
@@ -41,6 +51,8 @@ impl OperationKind {
             Self::Reconfigure => &[TaskKind::Reconfigure],
             Self::Remove => &[TaskKind::Remove],
             Self::RecoverState => &[TaskKind::RecoverState],
+            Self::Configure => &[TaskKind::Configure],
+            Self::Verify => &[TaskKind::Verify],
             _ => &[],
         }
     }

@@ -1,6 +1,9 @@
 //! The agent's side of an attempt: what is assigned, and what is reported back.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::attempt::Fence;
 use super::cluster::spec::ClusterSpec;
@@ -38,6 +41,19 @@ pub struct Assignment {
     pub known: Option<KnownState>,
     /// How state is to be brought back; only for that kind of task.
     pub recovery: Option<Recovery>,
+    /// What a step works on besides the spec.
+    pub input: TaskInput,
+}
+
+/// What a step works on besides the spec, by its kind; null for `rke`. It may have secrets, and shows none.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskInput(pub Value);
+
+impl fmt::Debug for TaskInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_null() { "TaskInput(null)" } else { "TaskInput(…)" })
+    }
 }
 
 /// How state is to be brought back.
@@ -129,6 +145,9 @@ pub struct RunReport {
     pub warnings: Vec<String>,
     /// Total bytes of output of this run; a report is accepted only when all of them are stored.
     pub output_bytes: u64,
+    /// What a step found or did, by its kind; none where there is nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Value>,
 }
 
 /// A run that an agent holds when it connects.

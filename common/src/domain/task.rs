@@ -13,6 +13,26 @@ spelled! {
         Remove = "remove",
         /// Bring lost or damaged state back: from a generation, or from the cluster itself.
         RecoverState = "recover-state",
+        /// Look at every host before `rke` touches one.
+        Preflight = "preflight",
+        /// Give the cluster what its users need: namespaces, accounts, managed resources.
+        Configure = "configure",
+        /// Check what a user of the cluster would check.
+        Verify = "verify",
+        /// Keep a cluster that is to be removed from making anything new.
+        Freeze = "freeze",
+        /// Write down every cloud object that a cluster knows of.
+        Record = "record",
+        /// Delete what makes a cluster hold cloud objects, and wait for it.
+        Release = "release",
+        /// Take what `rke remove` leaves off the hosts.
+        CleanHosts = "clean-hosts",
+        /// Delete the cloud objects that a cluster left.
+        Sweep = "sweep",
+        /// Look again whether anything is left.
+        Confirm = "confirm",
+        /// Seal what is to be kept of a removed cluster, and report.
+        Tombstone = "tombstone",
     }
 }
 
@@ -21,6 +41,18 @@ impl TaskKind {
     #[must_use]
     pub fn builds(self) -> bool {
         matches!(self, Self::Provision | Self::Reconfigure)
+    }
+
+    /// True when `rke` does the task; a step of our own does every other one.
+    #[must_use]
+    pub fn is_rke(self) -> bool {
+        matches!(self, Self::Provision | Self::Reconfigure | Self::Remove | Self::RecoverState)
+    }
+
+    /// True when a step goes by what is in `working/`, so that this must be what was sealed.
+    #[must_use]
+    pub fn trusts_working(self) -> bool {
+        self.is_rke() || matches!(self, Self::Configure | Self::Verify)
     }
 }
 

@@ -23,7 +23,8 @@ const MAX_ADDONS: usize = 64;
 /// What was seen so far.
 #[derive(Debug)]
 pub struct Evidence {
-    end_mark: &'static str,
+    /// None where it is not `rke` that runs.
+    end_mark: Option<&'static str>,
     /// Whether RKE said that it is done with what the task is.
     pub finished: bool,
     /// What ended the run: the last fatal event, or Go's own panic.
@@ -66,9 +67,10 @@ impl Evidence {
     #[must_use]
     pub fn new(kind: TaskKind) -> Self {
         let end_mark = match kind {
-            TaskKind::Provision | TaskKind::Reconfigure => "Finished building Kubernetes cluster successfully",
-            TaskKind::Remove => "Cluster removed successfully",
-            TaskKind::RecoverState => "Successfully Deployed state file at [",
+            TaskKind::Provision | TaskKind::Reconfigure => Some("Finished building Kubernetes cluster successfully"),
+            TaskKind::Remove => Some("Cluster removed successfully"),
+            TaskKind::RecoverState => Some("Successfully Deployed state file at ["),
+            _ => None,
         };
         Self {
             end_mark,
@@ -110,7 +112,7 @@ impl Evidence {
             }
         } else if line.starts_with("[certificates] Generating CA kubernetes certificates") {
             self.new_ca = true;
-        } else if line.starts_with(self.end_mark) {
+        } else if self.end_mark.is_some_and(|mark| line.starts_with(mark)) {
             self.finished = true;
         }
     }

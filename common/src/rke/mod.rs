@@ -27,7 +27,7 @@ mod harden;
 mod hosts;
 pub mod lines;
 pub mod logins;
-mod overdue;
+pub(crate) mod overdue;
 pub mod phases;
 pub mod render;
 pub mod state;

@@ -7,7 +7,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::run::{ReachedLimit, TimeLimit};
 
 /// The failure of a run that ran into a limit.
-pub(super) fn failure(reached: &ReachedLimit) -> Failure {
+pub(crate) fn failure(reached: &ReachedLimit) -> Failure {
     let (after, place) = (spoken(reached.after_ms), place(reached.phase.as_deref()));
     let (message, remedy) = match reached.limit {
         TimeLimit::Run => (

@@ -11,6 +11,7 @@
 use super::lines::{Level, Line};
 use crate::domain::progress::Progress;
 use crate::domain::task::TaskKind;
+use crate::step;
 
 /// A phase, and how its line begins.
 type Phase = (&'static str, &'static [&'static str]);
@@ -53,8 +54,10 @@ const RECOVER: &[Phase] = &[
 /// Follows one run.
 #[derive(Debug)]
 pub struct PhaseTracker {
-    phases: &'static [Phase],
+    /// None for a step of our own, which announces its phases.
+    phases: Option<&'static [Phase]>,
     reached: usize,
+    announced: Option<Progress>,
 }
 
 impl PhaseTracker {
@@ -62,20 +65,22 @@ impl PhaseTracker {
     #[must_use]
     pub fn new(kind: TaskKind) -> Self {
         let phases = match kind {
-            TaskKind::Provision | TaskKind::Reconfigure => PROVISION,
-            TaskKind::Remove => REMOVE,
-            TaskKind::RecoverState => RECOVER,
+            TaskKind::Provision | TaskKind::Reconfigure => Some(PROVISION),
+            TaskKind::Remove => Some(REMOVE),
+            TaskKind::RecoverState => Some(RECOVER),
+            _ => None,
         };
-        Self { phases, reached: 0 }
+        Self { phases, reached: 0, announced: None }
     }
 
     /// Looks at the next line; says so when a later phase begins.
     pub fn observe(&mut self, line: &Line<'_>) -> Option<Progress> {
+        let Some(phases) = self.phases else { return self.announced_by(line) };
         if line.level != Some(Level::Info) {
             return None;
         }
         let begins = |(_, marks): &Phase| marks.iter().any(|mark| line.starts_with(mark));
-        let ahead = self.phases[self.reached..].iter().position(begins)?;
+        let ahead = phases[self.reached..].iter().position(begins)?;
         self.reached += ahead + 1;
         self.current()
     }
@@ -83,8 +88,20 @@ impl PhaseTracker {
     /// The phase that the run is in; none before its first.
     #[must_use]
     pub fn current(&self) -> Option<Progress> {
-        let (phase, _) = self.phases.get(self.reached.checked_sub(1)?)?;
+        let Some(phases) = self.phases else { return self.announced.clone() };
+        let (phase, _) = phases.get(self.reached.checked_sub(1)?)?;
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Some(Progress { phase: (*phase).into(), step: number(self.reached), steps: number(self.phases.len()) })
+        Some(Progress { phase: (*phase).into(), step: number(self.reached), steps: number(phases.len()) })
+    }
+
+    /// A step may be run again from its beginning within one run; it still never goes back.
+    fn announced_by(&mut self, line: &Line<'_>) -> Option<Progress> {
+        if line.level.is_some() {
+            return None;
+        }
+        let ahead = |progress: &Progress| self.announced.as_ref().is_none_or(|last| last.step < progress.step);
+        let progress = step::announced(line.raw).filter(ahead)?;
+        self.announced = Some(progress.clone());
+        Some(progress)
     }
 }

@@ -7,6 +7,7 @@
 //! flag. And no field that is code or reads a file of the bastion, but for the key chosen by the
 //! agent's operator.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{harden, yaml};
@@ -18,7 +19,8 @@ const ADDON_JOB_TIMEOUT_SECONDS: u64 = 300;
 const HEADER: &str = "# Written by CrateKube's agent from the cluster's spec; changes made here are lost.\n";
 
 /// How RKE logs in to the hosts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SshAccess {
     /// With a private key that the bastion has as a file.
     Key {

@@ -11,7 +11,7 @@ use cratekube_common::domain::cluster::{ADMIN_KUBECONFIG, ClusterEvent, Conditio
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::id::{ClusterId, TaskId};
-use cratekube_common::domain::operation::{OperationEvent, OperationState};
+use cratekube_common::domain::operation::{OperationEvent, OperationKind, OperationState};
 use cratekube_common::domain::run::{RunOutcome, RunReport};
 use cratekube_common::domain::task::{TaskEvent, TaskKind};
 
@@ -30,6 +30,8 @@ const MAX_CONDITIONS: usize = 50;
 pub struct RunView {
     /// Where the operation is.
     pub operation: OperationState,
+    /// What was asked for.
+    pub asked: OperationKind,
     /// What the task does.
     pub kind: TaskKind,
     /// The operation's tasks that wait for this one, in order.
@@ -103,8 +105,8 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
 }
 
 fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
-    // Everything but a removal leaves a state to go on from.
-    let builds = view.kind != TaskKind::Remove;
+    // Every `rke` but a removal's leaves a state to go on from.
+    let builds = view.kind.is_rke() && view.kind != TaskKind::Remove;
     if let Some(words) = finding.contradiction.as_ref().filter(|_| builds) {
         let said = match &report.outcome {
             RunOutcome::Succeeded => "the run succeeded".to_owned(),
@@ -150,18 +152,13 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
         End::Done if view.pending.is_empty() => {
             s.task = TaskEvent::Succeeded;
             s.operation = live(OperationEvent::Succeeded);
-            s.cluster = Some(match view.kind {
-                TaskKind::Provision | TaskKind::Reconfigure => ClusterEvent::Verified,
-                TaskKind::Remove => ClusterEvent::Removed,
-                // The state is back; what it describes was not looked at.
-                TaskKind::RecoverState => ClusterEvent::Degraded,
-            });
+            s.cluster = done(view.asked);
         }
         End::Done if stopping || over => {
             s.task = TaskEvent::Succeeded;
             s.operation = live(OperationEvent::Cancelled);
             s.failure = Some(cancelled());
-            s.cluster = Some(ClusterEvent::Failed);
+            s.cluster = failed(view.asked).filter(|_| !view.asked.leaves_cluster());
         }
         End::Done => {
             s.task = TaskEvent::Succeeded;
@@ -177,20 +174,41 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
         }
         End::Failed(failure) => {
             s.operation = live(OperationEvent::Failed);
-            s.cluster = Some(ClusterEvent::Failed);
+            s.cluster = failed(view.asked);
             s.failure = Some(failure);
         }
         End::Cancelled(failure) => {
             s.attempt = AttemptEvent::Cancelled;
             s.task = TaskEvent::Cancelled;
             s.operation = live(OperationEvent::Cancelled);
-            s.cluster = Some(ClusterEvent::Failed);
+            s.cluster = failed(view.asked).filter(|_| !view.asked.leaves_cluster());
             s.failure = Some(failure);
         }
     }
     // An operation that is over has no say in its cluster any more.
     s.cluster = s.cluster.filter(|_| !over);
     s
+}
+
+/// The cluster's step when everything is done that was asked for.
+fn done(asked: OperationKind) -> Option<ClusterEvent> {
+    match asked {
+        OperationKind::Remove => Some(ClusterEvent::Removed),
+        // The state is back; what it describes was not looked at.
+        OperationKind::RecoverState => Some(ClusterEvent::Degraded),
+        asked if asked.leaves_cluster() => None,
+        _ => Some(ClusterEvent::Verified),
+    }
+}
+
+/// The cluster's step when that could not be done.
+fn failed(asked: OperationKind) -> Option<ClusterEvent> {
+    match asked {
+        // Its users would find what the check found.
+        OperationKind::Verify => Some(ClusterEvent::Degraded),
+        OperationKind::Configure => None,
+        _ => Some(ClusterEvent::Failed),
+    }
 }
 
 /// What follows when a run is given up: on an admin's word, nothing of it is waited for any more.
@@ -208,6 +226,8 @@ fn is_rehearsal(report: &RunReport) -> bool {
 
 fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
     let mut conditions: Vec<Condition> = match &report.rke {
+        // What `rke` said of the cluster still holds after a step.
+        _ if !view.kind.is_rke() => view.conditions.clone(),
         // Nothing ran: what was rehearsed before still is.
         None => view.conditions.iter().filter(|c| c.kind == "rehearsal").cloned().collect(),
         Some(rke) if rke.rehearsal => vec![Condition { kind: "rehearsal".into(), message: REHEARSAL.into() }],
@@ -216,7 +236,11 @@ fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
     // Credentials that were given out stay given out.
     conditions.extend(view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG).cloned());
     let warnings = report.warnings.iter().map(|w| Condition { kind: "warning".into(), message: w.clone() });
-    conditions.extend(warnings);
+    for warning in warnings {
+        if !conditions.contains(&warning) {
+            conditions.push(warning);
+        }
+    }
     conditions.truncate(MAX_CONDITIONS);
     conditions
 }

@@ -442,6 +442,7 @@ impl Dispatch {
             rke: None,
             warnings: Vec::new(),
             output_bytes: 0,
+            findings: None,
         };
         if let Err(error) = self.report(agent, report).await {
             tracing::error!(%attempt, %error, "cannot settle a task whose secrets do not open");

@@ -10,6 +10,7 @@ use super::watch::Watch;
 use super::{Actor, Service, ServiceError};
 use crate::store::{
     AcceptOperation, AttemptRecord, CancelOperation, Cancellation, Evidence, OperationFilter, Page, PageRequest,
+    TaskRecord,
 };
 
 impl Service {
@@ -102,6 +103,14 @@ impl Service {
     /// When the store fails.
     pub async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, ServiceError> {
         Ok(self.store.evidence(page).await?)
+    }
+
+    /// The tasks of an operation, in their order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn tasks(&self, operation: OperationId) -> Result<Vec<TaskRecord>, ServiceError> {
+        Ok(self.store.tasks(operation).await?)
     }
 
     /// The attempts of an operation, oldest first.

@@ -101,6 +101,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Operations, newest first.
     async fn operations(&self, filter: OperationFilter, page: PageRequest) -> Result<Page<Operation>, StoreError>;
 
+    /// The tasks of an operation, in their order.
+    async fn tasks(&self, operation: OperationId) -> Result<Vec<TaskRecord>, StoreError>;
+
     /// The attempts of an operation, oldest first.
     async fn attempts(&self, operation: OperationId) -> Result<Vec<AttemptRecord>, StoreError>;
 

@@ -4,10 +4,10 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::KnownState;
-use cratekube_common::domain::run::{Assignment, Recovery};
+use cratekube_common::domain::run::{Assignment, Recovery, TaskInput};
 use cratekube_common::intake::{Field, Notes, parse_json};
 
-use super::{Malformed, parse, sha256};
+use super::{Malformed, document, parse, read_document, sha256};
 use crate::v1;
 
 impl From<Assignment> for v1::Assignment {
@@ -25,6 +25,7 @@ impl From<Assignment> for v1::Assignment {
             spec_json: a.spec.to_json(Secrets::Reveal).to_string(),
             known: a.known.map(Into::into),
             recovery: a.recovery.map(Into::into),
+            input_json: document(&a.input.0),
         }
     }
 }
@@ -45,6 +46,7 @@ impl TryFrom<v1::Assignment> for Assignment {
             spec: read_spec(&wire.spec_json)?,
             known: wire.known.map(TryInto::try_into).transpose()?,
             recovery: wire.recovery.map(Into::into),
+            input: TaskInput(read_document("input_json", &wire.input_json)?),
         })
     }
 }

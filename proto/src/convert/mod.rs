@@ -8,6 +8,7 @@ mod report;
 use std::str::FromStr;
 
 use cratekube_common::domain::time::Timestamp;
+use serde_json::Value;
 
 /// A message that breaks the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,19 @@ pub fn parse<T: FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str
 /// [`Malformed`] when it is not.
 pub fn present<T>(field: &'static str, value: Option<T>) -> Result<T, Malformed> {
     value.ok_or_else(|| Malformed { field, fault: "is missing".into() })
+}
+
+/// A document as text; empty for null.
+fn document(value: &Value) -> String {
+    if value.is_null() { String::new() } else { value.to_string() }
+}
+
+/// Reads a document; null where there is none.
+fn read_document(field: &'static str, text: &str) -> Result<Value, Malformed> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).map_err(|error| Malformed { field, fault: format!("is not JSON: {error}") })
 }
 
 /// Bounds text that is only shown to people.

@@ -5,8 +5,9 @@ use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::{Manifest, SealedFile};
 use cratekube_common::domain::run::{ExitStatus, RunOutcome, RunReport};
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::step::MAX_FINDINGS;
 
-use super::{Malformed, bounded, parse, present, sha256, time};
+use super::{Malformed, bounded, document, parse, present, read_document, sha256, time};
 use crate::v1;
 
 const MAX_WARNINGS: usize = 1_000;
@@ -31,6 +32,7 @@ impl From<RunReport> for v1::RunReport {
             rke: report.rke.map(Into::into),
             warnings: report.warnings,
             output_bytes: report.output_bytes,
+            findings_json: report.findings.as_ref().map(document).unwrap_or_default(),
         }
     }
 }
@@ -41,6 +43,10 @@ impl TryFrom<v1::RunReport> for RunReport {
         if wire.warnings.len() > MAX_WARNINGS {
             return Err(Malformed { field: "warnings", fault: format!("more than {MAX_WARNINGS}") });
         }
+        if wire.findings_json.len() > MAX_FINDINGS {
+            return Err(Malformed { field: "findings_json", fault: format!("more than {MAX_FINDINGS} bytes") });
+        }
+        let findings = read_document("findings_json", &wire.findings_json)?;
         let outcome = match wire.result() {
             v1::RunResult::Succeeded => RunOutcome::Succeeded,
             v1::RunResult::Failed => RunOutcome::Failed(present("failure", wire.failure)?.try_into()?),
@@ -58,6 +64,7 @@ impl TryFrom<v1::RunReport> for RunReport {
             rke: wire.rke.map(TryInto::try_into).transpose()?,
             warnings: wire.warnings.into_iter().map(|w| bounded("warnings", w)).collect::<Result<_, _>>()?,
             output_bytes: wire.output_bytes,
+            findings: Some(findings).filter(|found| !found.is_null()),
         })
     }
 }

@@ -141,6 +141,7 @@ fn agent_message() -> Target {
         rke: Some(rke),
         warnings: vec!["w".into()],
         output_bytes: 10,
+        findings_json: "{\"checks\":[]}".into(),
     };
     let corpus = vec![
         encode(Up::Hello(v1::Hello {
@@ -188,6 +189,7 @@ fn controller_message() -> Target {
         spec_json: SPEC.into(),
         known: Some(v1::KnownState { generation: 1, state_sha256: Some("ab".repeat(32)), ca_sha256: None }),
         recovery: None,
+        input_json: "{\"earlier\":{}}".into(),
     };
     let question = v1::Query {
         id: id.clone(),

@@ -238,5 +238,6 @@ pub fn failed(of: &v1::Assignment, words: &str, output_bytes: u64) -> anyhow::Re
         rke: None,
         warnings: Vec::new(),
         output_bytes,
+        findings: None,
     })
 }

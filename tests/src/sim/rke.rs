@@ -1,4 +1,4 @@
-//! A simulated `rke`: takes its time, tells what it does, writes its state in place and not at once,
+//! A simulated `rke`, or step of the agent's: takes its time, tells what it does, writes its state in place and not at once,
 //! and dies of any signal where it stands, as the real one does (`tests/captures`).
 
 use std::fs::{self, File};
@@ -11,6 +11,8 @@ use cratekube_agent::run::journal::{ProcessId, RunRecord};
 use cratekube_agent::volume::generations::{KUBECONFIG, STATE};
 use cratekube_common::domain::run::ExitStatus;
 use cratekube_common::domain::task::TaskKind;
+use cratekube_common::runtime::files;
+use cratekube_common::step::{self, StepOutcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::machine::{Life, Machine};
@@ -32,6 +34,8 @@ const FINISHING: [&str; 4] = [
     "[network] Setting up network plugin: canal",
     "[addons] Setting up user addons",
 ];
+/// Phases of a step.
+const STEPS: u32 = 3;
 /// A run that says much says so many lines more.
 const FLOOD: usize = 400;
 
@@ -63,6 +67,7 @@ pub async fn run(
         TaskKind::Remove => rke.remove().await,
         // Nobody asks for it here.
         TaskKind::RecoverState => Err(Early::Failed),
+        _ => rke.step_of_ours().await,
     };
     let (exit, how) = match done {
         Ok(()) => (ExitStatus::Code(0), "done".to_owned()),
@@ -87,8 +92,10 @@ struct Rke {
 }
 
 impl Rke {
+    /// The state that it goes by; a step looks at the one in `working/` and never writes it.
     fn state(&self) -> PathBuf {
-        self.record.command.cwd.join(STATE)
+        let working = self.record.command.lock.with_file_name("working");
+        if self.record.kind.is_rke() { self.record.command.cwd.join(STATE) } else { working.join(STATE) }
     }
 
     /// Looks at the state, and tells the model that it acts from here on.
@@ -132,6 +139,16 @@ impl Rke {
             self.step(message).await?;
         }
         self.say("info", "Finished building Kubernetes cluster successfully")
+    }
+
+    /// A step of the agent's: says what it does, and leaves what came of it.
+    async fn step_of_ours(&mut self) -> Result<(), Early> {
+        for step in 1..=STEPS {
+            self.step(&step::announcement(step, STEPS, "simulated")).await?;
+        }
+        let outcome = serde_json::to_vec(&StepOutcome::default()).map_err(|_| Early::Failed)?;
+        let run_dir = self.record.command.cwd.parent().map(PathBuf::from).unwrap_or_default();
+        files::write_atomic(&run_dir.join("outcome.json"), &outcome).map_err(|_| Early::Failed)
     }
 
     async fn remove(&mut self) -> Result<(), Early> {

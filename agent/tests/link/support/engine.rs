@@ -153,6 +153,7 @@ pub fn report(attempt: AttemptId, output_bytes: u64) -> RunReport {
         rke: None,
         warnings: Vec::new(),
         output_bytes,
+        findings: None,
     }
 }
 

@@ -17,7 +17,14 @@ const CLUSTER: ClusterId = ClusterId(Uuid::from_u128(1));
 const ATTEMPT: AttemptId = AttemptId(Uuid::from_u128(2));
 
 fn view(kind: TaskKind) -> RunView {
+    let asked = match kind {
+        TaskKind::Remove => OperationKind::Remove,
+        TaskKind::RecoverState => OperationKind::RecoverState,
+        TaskKind::Reconfigure => OperationKind::Reconfigure,
+        _ => OperationKind::Provision,
+    };
     RunView {
+        asked,
         operation: OperationState::Running,
         kind,
         pending: Vec::new(),
@@ -60,6 +67,7 @@ fn report(outcome: RunOutcome, generation: Option<Manifest>) -> RunReport {
         rke: Some(RkeBinary { version: "1.8".into(), sha256: "00".into(), rehearsal: false }),
         warnings: Vec::new(),
         output_bytes: 0,
+        findings: None,
     }
 }
 
@@ -205,6 +213,34 @@ fn a_task_that_is_done_releases_the_next_and_one_that_failed_drops_the_rest() {
 }
 
 #[test]
+fn a_step_needs_no_state_and_keeps_what_rke_said() {
+    let said = vec![Condition { kind: "rehearsal".into(), message: REHEARSAL.into() }];
+    let done = report(RunOutcome::Succeeded, None);
+    let done = RunReport { rke: None, warnings: vec!["slow".into()], ..done };
+    let verify = RunView { conditions: said.clone(), ..view(TaskKind::Verify) };
+    let s = decide(&verify, &done);
+    assert_eq!((s.operation, s.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Verified)));
+    assert_eq!((&s.conditions[..1], s.conditions.len()), (&said[..], 2));
+    let again = RunView { conditions: s.conditions.clone(), ..verify };
+    assert_eq!(decide(&again, &done).conditions, s.conditions, "what is known is not said twice");
+}
+
+#[test]
+fn a_check_alone_degrades_a_cluster_that_does_not_pass_and_a_configure_alone_leaves_it() {
+    let asked = |asked, kind, outcome| {
+        let view = RunView { asked, ..view(kind) };
+        let report = RunReport { rke: None, ..report(outcome, None) };
+        let s = decide(&view, &report);
+        (s.operation.unwrap(), s.cluster)
+    };
+    let failed = || RunOutcome::Failed(failure(FailureClass::Worker));
+    let (done, fails) = (OperationEvent::Succeeded, OperationEvent::Failed);
+    assert_eq!(asked(OperationKind::Verify, TaskKind::Verify, RunOutcome::Succeeded), (done, None));
+    assert_eq!(asked(OperationKind::Verify, TaskKind::Verify, failed()), (fails, Some(ClusterEvent::Degraded)));
+    assert_eq!(asked(OperationKind::Configure, TaskKind::Configure, failed()), (fails, None));
+}
+
+#[test]
 fn warnings_and_rehearsals_are_said_on_operation_and_cluster() {
     let mut report = report(RunOutcome::Succeeded, Some(manifest(1, "ca")));
     report.warnings = vec!["host b was skipped".into()];
@@ -231,7 +267,7 @@ fn an_rke_that_nobody_mends_is_named_on_every_operation_that_it_ran() {
     let mut report = report(RunOutcome::Succeeded, Some(manifest(1, "ca")));
     report.ended_at = "2026-11-25T12:00:00Z".parse().unwrap();
     report.rke.as_mut().unwrap().version = "v1.4.18".into();
-    for kind in TaskKind::ALL {
+    for kind in TaskKind::ALL.iter().filter(|kind| kind.is_rke()) {
         let warnings = decide(&view(*kind), &report).warnings;
         assert!(warnings.iter().any(|w| w.contains("CVE-2023-32191")), "{kind}: {warnings:?}");
         assert!(warnings.iter().any(|w| w.contains("end of life")), "{kind}: {warnings:?}");
@@ -256,6 +292,7 @@ fn phase(kind: TaskKind) -> ClusterPhase {
         TaskKind::Reconfigure => ClusterPhase::Updating,
         TaskKind::Remove => ClusterPhase::Removing,
         TaskKind::RecoverState => ClusterPhase::Updating,
+        _ => ClusterPhase::Provisioning,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rest::limits::MAX_WAIT;
 use crate::rest::problem::{Kind, Problem};
 use crate::rest::query::{Params, invalid};
 use crate::rest::state::RestState;
-use crate::rest::views::{AttemptView, OperationDetail};
+use crate::rest::views::{AttemptView, OperationDetail, TaskView};
 
 /// One operation with its attempts.
 #[utoipa::path(get, path = "/v1/operations/{id}", tag = "operations",
@@ -31,7 +31,9 @@ pub(in crate::rest) async fn show(
     let operation = wait_for(&state, &caller, operation, wait).await?;
     let attempts = state.service.attempts(operation.id).await?;
     let attempts = attempts.iter().map(AttemptView::from).collect();
-    Ok(Json(OperationDetail { operation: (&operation).into(), attempts }))
+    let tasks = state.service.tasks(operation.id).await?;
+    let tasks = tasks.iter().map(TaskView::from).collect();
+    Ok(Json(OperationDetail { operation: (&operation).into(), tasks, attempts }))
 }
 
 async fn wait_for(

@@ -67,6 +67,7 @@ every_verb! {
     environments() -> Vec<EnvironmentSummary>;
     operation(_a: OperationId) -> Option<Operation>;
     operations(_a: OperationFilter, _b: PageRequest) -> Page<Operation>;
+    tasks(_a: OperationId) -> Vec<TaskRecord>;
     attempts(_a: OperationId) -> Vec<AttemptRecord>;
     generations(_a: ClusterId, _b: PageRequest) -> Page<Manifest>;
     read_output(_a: OperationId, _b: u64, _c: usize) -> OutputPiece;

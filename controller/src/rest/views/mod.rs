@@ -15,13 +15,14 @@ pub(super) use agent::AgentView;
 pub(super) use audit::AuditEntryView;
 pub(super) use cluster::{ClusterSummary, ClusterView};
 pub(super) use generation::GenerationView;
-pub(super) use operation::{AttemptView, OperationDetail, OperationView};
+pub(super) use operation::{AttemptView, OperationDetail, OperationView, TaskView};
 pub(super) use plan::PlanView;
 pub(super) use revision::RevisionView;
 
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::progress::Progress;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::visible::visible;
@@ -29,6 +30,16 @@ use super::visible::visible;
 /// Text that came from outside.
 pub(super) fn shown(text: &str) -> String {
     visible(text).into_owned()
+}
+
+/// A document from outside, harmless to look at.
+pub(super) fn shown_document(document: Value) -> Value {
+    match document {
+        Value::String(text) => Value::String(shown(&text)),
+        Value::Array(items) => items.into_iter().map(shown_document).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (shown(&key), shown_document(value))).collect(),
+        plain => plain,
+    }
 }
 
 /// Why something failed.

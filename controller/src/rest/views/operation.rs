@@ -2,10 +2,11 @@
 
 use cratekube_common::domain::operation::Operation;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{FailureView, ProgressView, shown};
-use crate::store::AttemptRecord;
+use super::{FailureView, ProgressView, shown, shown_document};
+use crate::store::{AttemptRecord, TaskRecord};
 
 /// An operation: what a user asked for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,13 +50,36 @@ pub(super) struct Links {
     output: String,
 }
 
-/// An operation with its attempts.
+/// An operation with its tasks and attempts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct OperationDetail {
     #[serde(flatten)]
     pub(in super::super) operation: OperationView,
+    /// In their order.
+    pub(in super::super) tasks: Vec<TaskView>,
     /// Oldest first.
     pub(in super::super) attempts: Vec<AttemptView>,
+}
+
+/// One piece of the operation's work.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Task)]
+pub(in super::super) struct TaskView {
+    id: String,
+    /// `preflight`, `provision`, `configure`, `verify`, …
+    kind: &'static str,
+    /// `pending`, `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+    state: &'static str,
+    /// What it found or did, by its kind; none before its end.
+    #[schema(value_type = Option<Object>)]
+    findings: Option<Value>,
+}
+
+impl From<&TaskRecord> for TaskView {
+    fn from(task: &TaskRecord) -> Self {
+        let findings = task.findings.clone().map(shown_document);
+        Self { id: task.id.to_string(), kind: task.kind.as_str(), state: task.state.as_str(), findings }
+    }
 }
 
 /// One execution of a piece of the operation.
@@ -63,7 +87,7 @@ pub(in super::super) struct OperationDetail {
 #[schema(as = Attempt)]
 pub(in super::super) struct AttemptView {
     id: String,
-    /// `provision`, `reconfigure` or `remove`.
+    /// Kind of the task that it executed.
     task: &'static str,
     /// `leased`, `started`, `unknown`, `exited`, `cancelled`, `released` or `fenced`.
     state: &'static str,

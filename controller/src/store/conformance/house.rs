@@ -291,6 +291,7 @@ impl House {
             rke: Some(RkeBinary { version: "v1.8.4".into(), sha256: hash("rke"), rehearsal: false }),
             warnings: Vec::new(),
             output_bytes: 0,
+            findings: None,
         }
     }
 

@@ -8,8 +8,9 @@ use cratekube_common::domain::id::{AgentId, AttemptId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{Operation, OperationState};
 use cratekube_common::domain::run::RkeBinary;
-use cratekube_common::domain::task::TaskKind;
+use cratekube_common::domain::task::{TaskKind, TaskState};
 use cratekube_common::domain::time::Timestamp;
+use serde_json::Value;
 
 /// Which operations.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,19 @@ pub struct OperationFilter {
     pub cluster: Option<ClusterName>,
     /// In this state only.
     pub state: Option<OperationState>,
+}
+
+/// One task of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// What it does.
+    pub kind: TaskKind,
+    /// Where it is.
+    pub state: TaskState,
+    /// What a step found or did, by its kind; none before its end, and for `rke`.
+    pub findings: Option<Value>,
 }
 
 /// One attempt as watchers of its operation see it.

@@ -9,11 +9,12 @@ use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, VolumeId};
 use cratekube_common::domain::name::EnvironmentName;
-use cratekube_common::domain::operation::{self, OperationEvent};
-use cratekube_common::domain::run::{Assignment, Recovery};
+use cratekube_common::domain::operation::{self, OperationEvent, OperationKind};
+use cratekube_common::domain::run::{Assignment, Recovery, TaskInput};
 use cratekube_common::domain::task::{self, TaskEvent, TaskKind};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
 use super::rows::{self, int, key};
@@ -36,6 +37,8 @@ pub(super) struct RawLease {
     recovery: Recovery,
     spec: String,
     sealed_secrets: Option<Vec<u8>>,
+    /// What the steps before it found, by their kinds.
+    earlier: Map<String, Value>,
 }
 
 impl RawLease {
@@ -54,6 +57,7 @@ impl RawLease {
             spec: rows::spec(&self.spec).map_err(Fault::Damaged)?,
             known: self.known,
             recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
+            input: TaskInput(if self.kind.is_rke() { Value::Null } else { json!({ "earlier": self.earlier }) }),
         };
         Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets })
     }
@@ -160,6 +164,7 @@ struct Grantable {
     task_state: task::TaskState,
     kind: TaskKind,
     operation: String,
+    asked: OperationKind,
     operation_state: operation::OperationState,
     output_bytes: u64,
     environment: EnvironmentName,
@@ -170,7 +175,8 @@ struct Grantable {
 
 fn grantable(db: &Connection, seq: i64) -> Result<Grantable, Fault> {
     let mut select = db.prepare_cached(
-        "SELECT t.id, t.state, t.kind, o.id, o.state, o.output_bytes, c.environment, c.phase, c.fence, c.volume \
+        "SELECT t.id, t.state, t.kind, o.id, o.state, o.output_bytes, c.environment, c.phase, c.fence, c.volume, \
+             o.kind \
          FROM tasks t JOIN operations o ON o.id = t.operation JOIN clusters c ON c.id = t.cluster_id WHERE t.seq = ?1",
     )?;
     Ok(select.query_row([seq], |row| {
@@ -185,6 +191,7 @@ fn grantable(db: &Connection, seq: i64) -> Result<Grantable, Fault> {
             phase: rows::word(row, 7)?,
             fence: Fence(rows::count(row, 8)?),
             volume: rows::word_or_null(row, 9)?,
+            asked: rows::word(row, 10)?,
         })
     })?)
 }
@@ -201,11 +208,11 @@ fn grant(
     let Some(volume) = volume else { return Ok(None) };
     let task = task::transition(found.task_state, TaskEvent::Leased)?;
     let operation = operation::transition(found.operation_state, OperationEvent::Started)?;
-    let phase = match found.kind {
-        TaskKind::Provision => cluster::transition(found.phase, ClusterEvent::ProvisionStarted)?,
-        TaskKind::Reconfigure => begin_change(found.phase)?,
-        TaskKind::Remove => found.phase,
-        TaskKind::RecoverState => cluster::transition(found.phase, ClusterEvent::RecoveryStarted)?,
+    let phase = match found.asked {
+        OperationKind::Provision => cluster::transition(found.phase, ClusterEvent::ProvisionStarted)?,
+        OperationKind::Reconfigure => begin_change(found.phase)?,
+        OperationKind::RecoverState => cluster::transition(found.phase, ClusterEvent::RecoveryStarted)?,
+        _ => found.phase,
     };
     let fence = found.fence.next();
     let now = request.now.as_millis();
@@ -223,7 +230,7 @@ fn grant(
     .execute(params![found.operation, operation.as_str(), now])?;
     db.prepare_cached("UPDATE clusters SET phase = ?2, fence = ?3, volume = ?4, updated_at = ?5 WHERE id = ?1")?
         .execute(params![key(candidate.cluster), phase.as_str(), int(fence.0)?, key(volume), now])?;
-    if found.kind == TaskKind::Reconfigure {
+    if found.asked == OperationKind::Reconfigure {
         // Why an earlier change failed says nothing of this one.
         db.prepare_cached("UPDATE clusters SET failure = NULL WHERE id = ?1")?.execute([key(candidate.cluster)])?;
     }
@@ -280,7 +287,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
          FROM attempts a JOIN clusters c ON c.id = a.cluster_id JOIN operations o ON o.id = a.operation \
          WHERE a.seq = ?1",
     )?;
-    Ok(select.query_row([seq], |row| {
+    let mut lease = select.query_row([seq], |row| {
         let (state_sha256, ca_sha256) = (row.get(10)?, row.get(11)?);
         let generation = rows::count_or_null(row, 9)?;
         Ok(RawLease {
@@ -297,8 +304,21 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             spec: row.get(12)?,
             sealed_secrets: row.get(13)?,
             recovery: Recovery { generation: rows::count_or_null(row, 14)?, newest_recorded: rows::count(row, 15)? },
+            earlier: Map::new(),
         })
-    })?)
+    })?;
+    if !lease.kind.is_rke() {
+        lease.earlier = earlier(db, &lease.operation)?;
+    }
+    Ok(lease)
+}
+
+/// What the steps of an operation found so far.
+fn earlier(db: &Connection, operation: &str) -> Result<Map<String, Value>, Fault> {
+    let mut select =
+        db.prepare_cached("SELECT kind, findings FROM tasks WHERE operation = ?1 AND findings IS NOT NULL")?;
+    let found = select.query_map([operation], |row| Ok((row.get(0)?, rows::document(row, 1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Attempts in a locking state, with their agents.

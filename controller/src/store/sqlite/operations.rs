@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::page;
 use super::rows::{self, ATTEMPT, OPERATION, key};
 use crate::plan::assignment::{self, Waiting};
-use crate::store::{AttemptRecord, OperationFilter, Page, PageRequest};
+use crate::store::{AttemptRecord, OperationFilter, Page, PageRequest, TaskRecord};
 
 /// An operation, without the reason it waits for.
 pub(super) fn bare(db: &Connection, id: OperationId) -> Result<Option<Operation>, Fault> {
@@ -103,7 +103,10 @@ fn explain(db: &Connection, operation: &mut Operation) -> Result<(), Fault> {
     let waiting = match operation.state {
         OperationState::Queued => Some(waiting(db, operation)?),
         state if state.is_terminal() => None,
-        _ => lost(db, operation.id)?,
+        _ => match lost(db, operation.id)? {
+            None if between(db, operation.id)? => Some(waiting(db, operation)?),
+            lost => lost,
+        },
     };
     operation.waiting_for = waiting.map(|waiting| assignment::waiting_for(&operation.environment, &waiting));
     Ok(())
@@ -115,6 +118,27 @@ fn lost(db: &Connection, id: OperationId) -> Result<Option<Waiting>, Fault> {
         "SELECT (SELECT name FROM agents WHERE id = attempts.agent) FROM attempts WHERE operation = ?1 AND state = 'unknown'",
     )?;
     Ok(select.query_row([key(id)], |row| Ok(Waiting::Lost { agent: rows::word(row, 0)? })).optional()?)
+}
+
+/// Whether an operation has a task that may be leased: it stands between two of them.
+fn between(db: &Connection, id: OperationId) -> Result<bool, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE operation = ?1 AND state = 'queued')";
+    Ok(db.prepare_cached(sql)?.query_row([key(id)], |row| row.get(0))?)
+}
+
+/// The tasks of an operation, in their order.
+pub(super) fn tasks(db: &Connection, operation: OperationId) -> Result<Vec<TaskRecord>, Fault> {
+    let mut select =
+        db.prepare_cached("SELECT id, kind, state, findings FROM tasks WHERE operation = ?1 ORDER BY ordinal")?;
+    let read = |row: &Row<'_>| {
+        Ok(TaskRecord {
+            id: rows::word(row, 0)?,
+            kind: rows::word(row, 1)?,
+            state: rows::word(row, 2)?,
+            findings: rows::document_or_null(row, 3)?,
+        })
+    };
+    Ok(select.query_map([key(operation)], read)?.collect::<Result<_, _>>()?)
 }
 
 /// Whether an operation waits to be tried again.

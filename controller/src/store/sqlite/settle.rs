@@ -51,6 +51,8 @@ pub(super) fn settle(
     let settlement = plan::settle(&run.view, report, retries);
     apply_attempt(db, &held, report, &settlement, sum.as_ref(), now)?;
     apply(db, &run, held.operation, &settlement, report.generation.as_ref(), now)?;
+    let sql = "UPDATE tasks SET findings = ?2 WHERE id = ?1";
+    db.prepare_cached(sql)?.execute(params![key(run.task), json_or_null(report.findings.as_ref())?])?;
     let retry = settlement.retry_after.map(|wait| (run.task, wait));
     Ok(Settled::Now { operation: held.operation, more_work: settlement.release.is_some(), retry })
 }
@@ -104,7 +106,7 @@ fn read_run(db: &Connection, id: AttemptId, reported: Option<&Manifest>) -> Resu
         "SELECT t.id, t.kind, t.state, o.state, o.warnings, c.id, c.phase, c.conditions, c.ca_sha256, c.operation, \
              (SELECT count(*) FROM attempts s WHERE s.operation = a.operation AND s.task = a.task \
                   AND s.state <> 'released'), \
-             (SELECT max(number) FROM generations WHERE cluster_id = c.id), a.taken_over \
+             (SELECT max(number) FROM generations WHERE cluster_id = c.id), a.taken_over, o.kind \
          FROM attempts a JOIN tasks t ON t.id = a.task JOIN operations o ON o.id = a.operation \
          JOIN clusters c ON c.id = a.cluster_id WHERE a.id = ?1",
     )?;
@@ -112,6 +114,7 @@ fn read_run(db: &Connection, id: AttemptId, reported: Option<&Manifest>) -> Resu
         let record = StateRecord { newest: rows::count_or_null(row, 11)?, same_number: None, ca_sha256: row.get(8)? };
         let view = RunView {
             operation: rows::word(row, 3)?,
+            asked: rows::word(row, 13)?,
             kind: rows::word(row, 1)?,
             pending: Vec::new(),
             attempts: row.get(10)?,
@@ -245,10 +248,12 @@ fn apply_cluster(
         revisions::verified(db, run.view.cluster, now)?;
     }
     let (known, failure) = (settlement.known.as_ref(), settlement.failure.as_ref());
+    // What only looked at the cluster, or added to it, does not say what is wrong with it.
+    let leaves = run.view.asked.leaves_cluster() && settlement.cluster.is_none();
     // What is not learnt now stays as it is.
     db.prepare_cached(
-        "UPDATE clusters SET phase = ?2, operation = ?3, failure = ?4, conditions = ?5, updated_at = ?6, \
-             generation = coalesce(?7, generation), \
+        "UPDATE clusters SET phase = ?2, operation = ?3, failure = CASE WHEN ?10 THEN failure ELSE ?4 END, conditions = ?5, \
+             updated_at = ?6, generation = coalesce(?7, generation), \
              state_sha256 = CASE WHEN ?7 IS NULL THEN state_sha256 ELSE ?8 END, \
              ca_sha256 = coalesce(?9, ca_sha256) WHERE id = ?1",
     )?
@@ -262,6 +267,7 @@ fn apply_cluster(
         known.map(|known| int(known.generation)).transpose()?,
         known.and_then(|known| known.state_sha256.as_deref()),
         known.and_then(|known| known.ca_sha256.as_deref()),
+        leaves,
     ])?;
     Ok(())
 }

@@ -27,7 +27,7 @@ use super::super::{
     Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, Idempotency, JoinTokenRecord,
     KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, OutputAppended, OutputPiece,
     Page, PageRequest, PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed, Revision, Settled, Store,
-    StoreError, UseApiKey, UseCertificate, Withdrawn,
+    StoreError, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
 };
 use super::{
     SqliteStore, accept, access, agents, attempts, audit, bars, certificates, clusters, connect, ending, enroll,
@@ -105,6 +105,10 @@ impl Store for SqliteStore {
 
     async fn operations(&self, filter: OperationFilter, page: PageRequest) -> Result<Page<Operation>, StoreError> {
         self.readers.scan(move |db| operations::list(db, &filter, &page)).await
+    }
+
+    async fn tasks(&self, operation: OperationId) -> Result<Vec<TaskRecord>, StoreError> {
+        self.readers.point(|db| operations::tasks(db, operation))
     }
 
     async fn attempts(&self, operation: OperationId) -> Result<Vec<AttemptRecord>, StoreError> {
