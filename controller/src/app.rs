@@ -138,7 +138,7 @@ impl<L: Listener> Controller<L> {
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
         let of_users = OfUsers {
             revocations: Refresh::new(Arc::clone(&store), Arc::clone(&tokens), clock.clone()),
-            keys: Watched::new(config.data.directory.clone(), Arc::clone(&envelope), Arc::clone(&tokens)),
+            keys: Arc::new(Watched::new(config.data.directory.clone(), Arc::clone(&envelope), Arc::clone(&tokens))),
             anchor: Arc::new(Anchor::new(&config.data.directory, Arc::clone(&envelope))),
         };
         // Before anyone is let in: what was revoked stays revoked.
@@ -198,6 +198,7 @@ impl<L: Listener> Controller<L> {
         let rest_router = rest::router(RestState::new(RestParts {
             service,
             tokens,
+            signing_keys: Arc::clone(&of_users.keys),
             mac_key: cursor_key,
             ca_sha256: authority.fingerprint(),
             limits: rest::Limits::default(),

@@ -2,6 +2,9 @@
 
 use tonic::{Code, Status};
 
+/// Metadata of a refusal whose client certificate has ended and may still be renewed.
+pub const MAY_RENEW: &str = "may-renew";
+
 /// What went wrong with a call, apart from its wording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {

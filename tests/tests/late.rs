@@ -126,6 +126,49 @@ async fn hostile_row_43_and_54_an_agent_whose_volume_went_to_another_is_not_hear
 }
 
 #[tokio::test]
+async fn hostile_row_34_an_agent_that_speaks_of_anothers_live_run_is_refused_and_rings_an_alarm() -> anyhow::Result<()>
+{
+    let (world, owner) = on_strings().await?;
+    let mut session = owner.session(Hello { volume: Some(VOLUME), ..Hello::default() }).await?;
+    let (location, run) = begun(&world, &mut session).await?;
+    until_started(&world, &location).await?;
+    let mut output = owner.output().await?;
+    assert_eq!(output.chunk(&run, 0, "mine\n").await?, (5, false));
+    let before = operation(&world, &location).await?;
+    let stranger = Puppet::enrolled(&world.controller, world.path(), "puppet-2").await?;
+    let (attempt, fence) = (run.attempt.clone(), run.fence);
+    let words = [
+        Up::Started(v1::RunStarted { attempt: attempt.clone(), fence, started_ms: now(0) }),
+        Up::Progress(v1::RunProgress { attempt: attempt.clone(), fence, phase: "x".into(), step: 1, steps: 2 }),
+        Up::Report(failed(&run, "forged", 0)?.into()),
+        Up::Decline(v1::Decline { attempt: attempt.clone(), fence, reason: "forged".into(), unsupported: false }),
+    ];
+    for word in words {
+        let mut other = stranger.session(Hello::default()).await?;
+        other.say(Some(word.clone())).await?;
+        let refused = other.next().await.unwrap_err();
+        let status = refused.downcast_ref::<tonic::Status>().map(tonic::Status::code);
+        assert_eq!(status, Some(tonic::Code::PermissionDenied), "{word:?}: {refused:?}");
+    }
+    let refused = stranger.output().await?.chunk(&run, 5, "forged\n").await.unwrap_err();
+    let status = refused.downcast_ref::<tonic::Status>().map(tonic::Status::code);
+    assert_eq!(status, Some(tonic::Code::PermissionDenied), "{refused:?}");
+    // A heartbeat renews nothing that is not its own, and is told so.
+    let other = stranger.session(Hello::default()).await?;
+    let beat = v1::Heartbeat { now_ms: now(0), volumes: Vec::new(), attempts: vec![attempt], load: 0.0 };
+    other.say(Some(Up::Heartbeat(beat))).await?;
+    assert_eq!(operation(&world, &location).await?, before, "nothing moved");
+    let evidence = world.client.get("/v1/admin/quarantine").await?.expect(200)?.json();
+    assert_eq!(evidence["items"], serde_json::json!([]), "a stranger's word is no evidence");
+    let alarms = world.client.get("/v1/admin/alarms?state=open").await?.expect(200)?.json();
+    let alarm = &alarms["items"][0];
+    assert_eq!((&alarm["kind"], &alarm["count"]), (&"foreign-run".into(), &5.into()), "{alarms:#}");
+    session.report(failed(&run, "the end", 5)?).await?;
+    assert_eq!(world.client.ended(&location).await?["failure"]["message"], "the end");
+    finish(world).await
+}
+
+#[tokio::test]
 async fn hostile_row_52_a_task_that_an_agent_does_not_know_goes_back_to_the_queue_for_an_upgraded_one()
 -> anyhow::Result<()> {
     let (world, puppet) = on_strings().await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
+use cratekube_proto::status::MAY_RENEW;
 
 use super::Check;
 use crate::config::{Address, AgentConfig};
@@ -35,6 +36,11 @@ pub async fn check(config: &AgentConfig, clock: &Clock) -> Vec<Check> {
             Check::ok(CONTROLLER, format!("{address} is the right one and accepts this agent")),
             same_time(clock.now(), date.as_deref()),
         ],
+        Err(status) if status.metadata().contains_key(MAY_RENEW) => vec![Check::warn(
+            CONTROLLER,
+            format!("{address} is the right one; this agent's certificate has ended, and it may only renew it"),
+            START,
+        )],
         Err(status) if connection.is_refusal(&status) => vec![Check::fail(
             CONTROLLER,
             format!("{address} does not accept this agent: {}", status.message()),
@@ -56,6 +62,8 @@ async fn network_only(address: &Address) -> Check {
     }
 }
 
+/// What brings an agent back whose certificate has ended not long ago.
+pub(super) const START: &str = "start the agent: it renews its certificate by itself, without a new join token";
 const NETWORK: &str = "check `controller.address`, DNS, routes and firewalls from this host";
 
 fn remedy(error: &ConnectError) -> &'static str {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use cratekube_common::domain::agent::RENEW_GRACE;
 use cratekube_common::domain::time::Timestamp;
 
 use super::Check;
@@ -33,6 +34,11 @@ fn certificate(saved: &Saved, now: Timestamp) -> Check {
     let again = "run `cratekube-agent enroll --force` with a new join token";
     match identity.validity() {
         Err(error) => Check::fail(IDENTITY, error.to_string(), again),
+        Ok(validity) if validity.is_over(now) && now <= validity.not_after.after(RENEW_GRACE) => {
+            let until = validity.not_after.after(RENEW_GRACE);
+            let finding = format!("the certificate ended at {}; it may be renewed until {until}", validity.not_after);
+            Check::warn(IDENTITY, finding, super::controller::START)
+        }
         Ok(validity) if validity.is_over(now) => {
             Check::fail(IDENTITY, format!("the certificate ended at {}", validity.not_after), again)
         }

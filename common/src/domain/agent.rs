@@ -1,5 +1,7 @@
 //! Agents as admins see them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::environment::EnvironmentPattern;
@@ -8,6 +10,10 @@ use super::name::AgentName;
 use super::run::RkeBinary;
 use super::time::Timestamp;
 use super::{IllegalTransition, spelled};
+
+/// For so long after its end an agent's certificate is good for its own renewal and for nothing else: a
+/// controller that was down over a long weekend does not cost every agent a new enrolment.
+pub const RENEW_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 spelled! {
     /// What an agent may do.

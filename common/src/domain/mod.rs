@@ -5,6 +5,7 @@
 //! format or a REST document makes of these types is their business, not the domain's.
 
 pub mod agent;
+pub mod alarm;
 pub mod api_key;
 pub mod attempt;
 pub mod audit;

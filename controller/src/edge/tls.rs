@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use cratekube_common::domain::agent::RENEW_GRACE;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -13,8 +14,6 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, Se
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-
-use crate::plan::standing::RENEW_GRACE;
 
 /// A fault in TLS material.
 #[derive(Debug, thiserror::Error)]

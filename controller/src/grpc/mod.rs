@@ -5,10 +5,12 @@
 
 pub mod cuts;
 pub mod enrollment;
+pub mod foreign;
 pub mod link;
 pub mod output;
 pub mod peer;
 pub mod session;
+pub mod sizes;
 
 use std::sync::Arc;
 
@@ -60,7 +62,8 @@ pub fn router(state: GrpcState) -> axum::Router {
     let link = AgentLinkServer::new(link::Link::new(state))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    Routes::new(enrollment).add_service(link).into_axum_router()
+    let routes = Routes::new(enrollment).add_service(link).into_axum_router();
+    routes.layer(axum::middleware::map_response(sizes::of_call))
 }
 
 /// A fault of the store, as agents see it.

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::peer::{self, Caller};
-use super::{GrpcState, store_status};
+use super::{GrpcState, foreign, sizes, store_status};
 use crate::store::OutputAppended;
 
 /// Bytes stored with one write at most.
@@ -72,7 +72,7 @@ async fn store_all(
     loop {
         let first = match waiting.take() {
             Some(chunk) => chunk,
-            None => match inbound.next().await.transpose()? {
+            None => match inbound.next().await.transpose().map_err(sizes::of_stream)? {
                 Some(wire) => read(wire)?,
                 None => return Ok(()),
             },
@@ -97,7 +97,7 @@ fn join(first: Chunk, inbound: &mut Streaming<v1::OutputChunk>) -> Result<(Chunk
     let mut left_over = None;
     while length > 0 && length + MAX_CHUNK_BYTES <= MAX_WRITE {
         let Some(Some(next)) = inbound.next().now_or_never() else { break };
-        let next = read(next?)?;
+        let next = read(next.map_err(sizes::of_stream)?)?;
         let follows = next.attempt == chunk.attempt
             && next.fence == chunk.fence
             && chunk.offset.checked_add(length as u64) == Some(next.offset);
@@ -126,6 +126,7 @@ async fn store(state: &GrpcState, caller: &Caller, chunk: Chunk) -> Result<Optio
             Ok(Some(stored))
         }
         OutputAppended::Closed => Ok(None),
+        OutputAppended::Foreign => Err(foreign::foreign(state, caller, attempt).await),
     }
 }
 

@@ -11,8 +11,9 @@ use cratekube_common::domain::id::{AgentId, SessionId};
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::tls::sha256_hex;
-use cratekube_proto::status::Refusal;
+use cratekube_proto::status::{MAY_RENEW, Refusal};
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
 use x509_parser::prelude::{GeneralName, X509Certificate, parse_x509_certificate};
@@ -172,7 +173,10 @@ fn refusal(why: Why) -> Status {
         }
         Why::Ended => Refusal::Unauthenticated.status("the client certificate has ended; enroll again"),
         Why::EndedMayRenew => {
-            Refusal::Unauthenticated.status("the client certificate has ended; it can only be renewed")
+            let mut status =
+                Refusal::Unauthenticated.status("the client certificate has ended; it can only be renewed");
+            status.metadata_mut().insert(MAY_RENEW, MetadataValue::from_static("true"));
+            status
         }
         Why::Unknown => Refusal::Unauthenticated.status("the client certificate is not on record; enroll again"),
         Why::Unclaimed => Refusal::Unauthenticated.status("a newer certificate was made instead of this one"),

@@ -18,9 +18,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::peer::{self, Caller};
-use super::{GrpcState, store_status};
+use super::{GrpcState, foreign, sizes, store_status};
 use crate::edge::bucket::Rate;
-use crate::service::conversation::{Connected, Declined, Greeting, Heartbeat, Order};
+use crate::service::conversation::{Connected, Declined, Greeting, Heartbeat, Order, Unheard};
 
 /// The first message must come within this time.
 const HELLO: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ async fn converse(
 ) -> Result<(), Status> {
     let first = tokio::time::timeout(HELLO, inbound.next()).await;
     let first = first.map_err(|_| Refusal::Malformed.status("no hello within 10 s"))?;
-    let hello = match first.transpose()?.and_then(|message| message.message) {
+    let hello = match first.transpose().map_err(sizes::of_stream)?.and_then(|message| message.message) {
         Some(Up::Hello(hello)) => hello,
         _ => return Err(Refusal::Malformed.status("the first message must be hello")),
     };
@@ -116,7 +116,7 @@ async fn serve(
             () = state.shutdown.soft.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
             // The connection has its age: the agent comes again on a new one.
             () = caller.retire.cancelled() => return tell(outbound, Down::Shutdown(v1::Shutdown {})).await,
-            message = inbound.next() => match message.transpose()? {
+            message = inbound.next() => match message.transpose().map_err(sizes::of_stream)? {
                 Some(message) => {
                     let paced = MESSAGES.take(full_at, state.clock.monotonic());
                     full_at = paced.map_err(|_| Refusal::Exhausted.status("too many messages in too short a time"))?;
@@ -141,7 +141,7 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
             dispatch.ready(agent, session, ready.slots).await;
             Ok(())
         }
-        Up::Heartbeat(beat) => dispatch.heartbeat(agent, session, heartbeat(beat)?).await,
+        Up::Heartbeat(beat) => dispatch.heartbeat(agent, session, heartbeat(beat)?).await.map_err(Unheard::from),
         Up::Started(run) => {
             let attempt = parse("attempt", &run.attempt)?;
             dispatch.started(agent, attempt, Fence(run.fence), time(run.started_ms)).await
@@ -168,7 +168,10 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
             dispatch.declined(agent, declined).await
         }
     };
-    done.map_err(|e| store_status(&e))
+    match done {
+        Ok(()) => Ok(()),
+        Err(why) => Err(foreign::unheard(state, caller, why).await),
+    }
 }
 
 fn down(state: &GrpcState, order: Order) -> Down {

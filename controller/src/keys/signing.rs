@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::files;
 
 use super::{Envelope, EnvelopeError};
@@ -117,6 +118,41 @@ impl Watched {
     #[must_use]
     pub fn new(data: PathBuf, envelope: Arc<Envelope>, tokens: Arc<Tokens>) -> Self {
         Self { data, envelope, tokens, last: Mutex::default() }
+    }
+
+    /// Makes a new key that signs from now on, here at once and elsewhere within seconds.
+    ///
+    /// # Errors
+    /// [`SigningError`]; the keys are as they were then.
+    pub async fn rotate(
+        self: &Arc<Self>,
+        now: Timestamp,
+        longest: Duration,
+        at_once: bool,
+    ) -> Result<KeyRing, SigningError> {
+        self.apart(move |watched| {
+            let ring = rotate(&watched.data, &watched.envelope, now, longest, at_once)?;
+            watched.look(now)?;
+            Ok(ring)
+        })
+        .await
+    }
+
+    /// The keys that tokens are checked with.
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub async fn living(self: &Arc<Self>, now: Timestamp) -> Result<KeyRing, SigningError> {
+        self.apart(move |watched| Ok(load(&watched.data, false, &watched.envelope)?.living(now))).await
+    }
+
+    async fn apart(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<KeyRing, SigningError> + Send + 'static,
+    ) -> Result<KeyRing, SigningError> {
+        let watched = Arc::clone(self);
+        let done = Blocking::Threads.run(move || work(&watched)).await;
+        done.unwrap_or_else(|source| Err(file(&self.data.join(FILE), source)))
     }
 
     /// Looks once: takes other keys over, and throws away those that have ended. Answers whether

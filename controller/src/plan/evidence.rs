@@ -4,6 +4,7 @@
 //! means that the volume went back in time, another CA means that `rke` built a new identity over a
 //! living cluster. The record is then kept as it is, and the operation says so.
 
+use cratekube_common::domain::alarm::AlarmKind;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::{KnownState, Manifest};
 use cratekube_common::domain::id::ClusterId;
@@ -29,8 +30,8 @@ pub struct Finding {
     pub record: bool,
     /// Make it the cluster's known state.
     pub adopt: Option<KnownState>,
-    /// Why it contradicts the record.
-    pub contradiction: Option<String>,
+    /// Why it contradicts the record, and the alarm that this is.
+    pub contradiction: Option<(AlarmKind, String)>,
 }
 
 /// Compares a reported generation with the record.
@@ -38,25 +39,25 @@ pub struct Finding {
 pub fn weigh(cluster: ClusterId, reported: Option<&Manifest>, record: &StateRecord) -> Finding {
     let Some(manifest) = reported else { return Finding::default() };
     if manifest.cluster != cluster {
-        return contradiction(false, format!("the sealed state belongs to another cluster ({})", manifest.cluster));
+        return contradiction(format!("the sealed state belongs to another cluster ({})", manifest.cluster));
     }
     if !is_number(manifest.number) {
-        return contradiction(false, format!("{} is not the number of a generation", manifest.number));
+        return contradiction(format!("{} is not the number of a generation", manifest.number));
     }
     if record.same_number.as_ref() == Some(manifest) {
         return Finding::default();
     }
     if let Some(newest) = record.newest.filter(|newest| manifest.number <= *newest) {
         let number = manifest.number;
-        return contradiction(
-            false,
-            format!("state_regressed: generation {number} was sealed, but generation {newest} is on record"),
-        );
+        return contradiction(format!(
+            "state_regressed: generation {number} was sealed, but generation {newest} is on record"
+        ));
     }
     if let (Some(known), Some(found)) = (&record.ca_sha256, &manifest.ca_sha256)
         && known != found
     {
-        return contradiction(true, format!("the cluster's CA changed from {known} to {found}"));
+        let words = format!("the cluster's CA changed from {known} to {found}");
+        return Finding { record: true, adopt: None, contradiction: Some((AlarmKind::ClusterCaChanged, words)) };
     }
     Finding { record: true, adopt: manifest.good.then(|| known(manifest)), contradiction: None }
 }
@@ -102,8 +103,8 @@ pub fn known(manifest: &Manifest) -> KnownState {
     }
 }
 
-fn contradiction(record: bool, words: String) -> Finding {
-    Finding { record, adopt: None, contradiction: Some(words) }
+fn contradiction(words: String) -> Finding {
+    Finding { record: false, adopt: None, contradiction: Some((AlarmKind::StateContradicted, words)) }
 }
 
 #[cfg(test)]
@@ -154,14 +155,15 @@ mod tests {
         let record = StateRecord { newest: Some(3), same_number: Some(recorded.clone()), ca_sha256: Some("ca".into()) };
         assert_eq!(weigh(CLUSTER, Some(&recorded), &record), Finding::default());
         let other = Manifest { sealed_at: Timestamp::from_millis(6), ..recorded };
-        assert!(weigh(CLUSTER, Some(&other), &record).contradiction.unwrap().starts_with("state_regressed"));
+        assert!(weigh(CLUSTER, Some(&other), &record).contradiction.unwrap().1.starts_with("state_regressed"));
     }
 
     #[test]
     fn hostile_row_60_another_ca_is_recorded_but_never_adopted() {
         let record = StateRecord { newest: Some(3), same_number: None, ca_sha256: Some("ca".into()) };
         let found = weigh(CLUSTER, Some(&manifest(4, Some("other"), true)), &record);
-        assert!(found.record && found.adopt.is_none() && found.contradiction.is_some());
+        assert!(found.record && found.adopt.is_none());
+        assert_eq!(found.contradiction.unwrap().0, AlarmKind::ClusterCaChanged);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use cratekube_common::domain::alarm::AlarmKind;
 use cratekube_common::domain::attempt::AttemptEvent;
 use cratekube_common::domain::cluster::{ADMIN_KUBECONFIG, ClusterEvent, Condition};
 use cratekube_common::domain::failure::{Failure, FailureClass};
@@ -75,6 +76,8 @@ pub struct Settlement {
     pub drop: Vec<TaskId>,
     /// How long the task waits before it is tried again.
     pub retry_after: Option<Duration>,
+    /// What an administrator has to look at.
+    pub alarm: Option<(AlarmKind, String)>,
 }
 
 /// How a run ended, after comparing what it says with what is known.
@@ -90,8 +93,9 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
     let finding = evidence::weigh(view.cluster, report.generation.as_ref(), &view.record);
     let end = judge(view, report, &finding);
     let mut settlement = steps(view, end, policy);
-    if view.kind == TaskKind::Remove {
-        settlement.warnings.extend(finding.contradiction);
+    match finding.contradiction {
+        Some((_, words)) if view.kind == TaskKind::Remove => settlement.warnings.push(words),
+        alarm => settlement.alarm = alarm,
     }
     settlement.warnings.extend(report.warnings.iter().cloned());
     if is_rehearsal(report) {
@@ -107,7 +111,7 @@ pub fn settle(view: &RunView, report: &RunReport, policy: RetryPolicy) -> Settle
 fn judge(view: &RunView, report: &RunReport, finding: &Finding) -> End {
     // Every `rke` but a removal's leaves a state to go on from.
     let builds = view.kind.is_rke() && view.kind != TaskKind::Remove;
-    if let Some(words) = finding.contradiction.as_ref().filter(|_| builds) {
+    if let Some((_, words)) = finding.contradiction.as_ref().filter(|_| builds) {
         let said = match &report.outcome {
             RunOutcome::Succeeded => "the run succeeded".to_owned(),
             RunOutcome::Failed(failure) | RunOutcome::Refused(failure) => {
@@ -146,6 +150,7 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
         release: None,
         drop: view.pending.clone(),
         retry_after: None,
+        alarm: None,
     };
     let retry = |failure: &Failure| policy.wait(view, failure).filter(|_| !over);
     match end {

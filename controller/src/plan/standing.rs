@@ -8,14 +8,11 @@
 
 use std::time::Duration;
 
-use cratekube_common::domain::agent::AgentState;
+use cratekube_common::domain::agent::{AgentState, RENEW_GRACE};
 use cratekube_common::domain::time::Timestamp;
 
 use crate::store::CertificateRecord;
 
-/// For so long after its end a certificate is good for its own renewal and for nothing else: a
-/// controller that was down over a long weekend does not cost every agent a new enrolment.
-pub const RENEW_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// For so long after it was replaced a certificate may still be shown: its agent goes over to the new
 /// one while calls under the old one are on their way.
 pub const HANDOVER: Duration = Duration::from_secs(120);

@@ -85,7 +85,7 @@ pub struct OfUsers {
     /// Revocations.
     pub revocations: Refresh,
     /// Keys that sign tokens.
-    pub keys: Watched,
+    pub keys: Arc<Watched>,
     /// The end of the audit log.
     pub anchor: Arc<Anchor>,
 }

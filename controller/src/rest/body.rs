@@ -2,12 +2,27 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use cratekube_common::intake::parse_json;
+use cratekube_common::intake::{Field, Notes, Object, parse_json};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::problem::{Kind, Problem};
+
+/// Reads the fields of a document. Every mistake is told at once, unknown fields among them.
+///
+/// # Errors
+/// 422 with the place of each mistake.
+pub(super) fn fields<T>(document: &Value, read: impl FnOnce(&mut Object<'_>) -> Option<T>) -> Result<T, Problem> {
+    let notes = Notes::default();
+    let mut found = None;
+    if let Some(mut object) = Field::root(document, &notes).object_or_empty() {
+        found = read(&mut object);
+        object.finish();
+    }
+    let faults = notes.into_faults();
+    found.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+}
 
 /// Reads a body that must be there, at most `limit` bytes of it.
 ///

@@ -34,7 +34,8 @@ pub(super) struct EventView {
     /// Its number; later ones are higher. Send the last one as `Last-Event-ID` or `after` to go on.
     number: u64,
     at: String,
-    /// `operation.running`, `cluster.ready`, `attempt.unknown`, `agent.connected`, `volume.served`, …
+    /// `operation.running`, `cluster.ready`, `attempt.unknown`, `agent.connected`, `volume.served`,
+    /// `alarm.raised`, …
     kind: String,
     /// Absent for what concerns administrators.
     environment: Option<String>,

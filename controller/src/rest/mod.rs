@@ -6,6 +6,7 @@
 //! (`service`).
 
 pub mod agents;
+mod alarms;
 mod api_keys;
 mod audit;
 mod auth;
@@ -35,6 +36,7 @@ mod refusals;
 mod revisions;
 mod revocations;
 mod router;
+mod signing_keys;
 mod sse;
 mod state;
 mod views;

@@ -75,6 +75,8 @@ kinds! {
     Exists           = "cluster-exists",        CONFLICT,               false, "A cluster of this name exists", "Choose another name, or remove the cluster first.";
     Busy             = "cluster-busy",          CONFLICT,               true,  "Another operation is at work on the cluster", "Wait until the operation in `operation` has ended.";
     NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
+    Acknowledged     = "alarm-acknowledged",    CONFLICT,               false, "Somebody has seen to this alarm", "Look at who, and what was found.";
+    SigningKeysLive  = "signing-keys-live",     CONFLICT,               true,  "Two signing keys are live", "Wait until the tokens of the older one have ended, or rotate with `at_once` and end every token.";
     TokenUsed        = "join-token-used",       CONFLICT,               false, "The join token was used", "Revoke the agent that it made, if it should not be there.";
     Protected        = "deletion-protected",    CONFLICT,               false, "The cluster is protected against removal", "Take the protection away first: PATCH the cluster with `{\"deletion_protection\": false, \"reason\": …}`.";
     Over             = "operation-over",        CONFLICT,               false, "The operation has ended", "Look at its outcome; `retry` asks for the same again where it did not succeed.";
@@ -317,6 +319,7 @@ impl From<ServiceError> for Problem {
                 Self::new(Kind::Changed, error.to_string()).with_header(header::ETAG, super::etag(revision))
             }
             ServiceError::Policy(_) => Self::new(Kind::Policy, error.to_string()),
+            ServiceError::Acknowledged => Self::new(Kind::Acknowledged, error.to_string()),
             ServiceError::TokenUsed => Self::new(Kind::TokenUsed, "there is nothing left to take back"),
             ServiceError::Protected => Self::new(Kind::Protected, error.to_string()),
             ServiceError::NotAllowed(reason) => Self::new(Kind::NotAllowed, reason),

@@ -67,23 +67,23 @@ pub(super) async fn list(
 mod tests {
     use bytes::Bytes;
     use cratekube_common::domain::environment::Role;
-    use cratekube_common::domain::run::RunOutcome;
+    use cratekube_common::domain::run::{RunOutcome, RunReport};
     use http::{Method, StatusCode};
 
     use crate::plan::settle::RetryPolicy;
     use crate::rest::testing::World;
+    use crate::store::conformance::house::older;
 
     #[tokio::test]
     async fn hostile_row_43_what_a_stale_agent_sent_is_shown_to_admins_and_was_not_applied() {
         let world = World::new().await;
         world.create("web").await;
         let work = world.work().await;
-        let other = world.house.bastion("bastion-2", "*").await;
-        let (task, now) = (&work.task, world.house.now());
-        let report = world.house.report(task, RunOutcome::Succeeded);
-        world.house.store.settle_attempt(other.agent, report, RetryPolicy::NEVER, now).await.unwrap();
+        let (task, now, agent) = (&work.task, world.house.now(), work.bastion.agent);
+        let report = RunReport { fence: older(task.fence), ..world.house.report(task, RunOutcome::Succeeded) };
+        world.house.store.settle_attempt(agent, report, RetryPolicy::NEVER, now).await.unwrap();
         let data = Bytes::from_static(b"forged");
-        world.house.store.append_output(other.agent, task.attempt, task.fence, 0, data, now).await.unwrap();
+        world.house.store.append_output(agent, task.attempt, older(task.fence), 0, data, now).await.unwrap();
         let admin = world.token(Role::Admin, "*");
         let first = world.ask_as(&admin, Method::GET, "/v1/admin/quarantine?limit=1").send().await.json();
         assert_eq!(
@@ -93,7 +93,7 @@ mod tests {
         let rest = format!("/v1/admin/quarantine?cursor={}", first["next"].as_str().unwrap());
         let second = world.ask_as(&admin, Method::GET, &rest).send().await.json();
         assert_eq!(second["items"][0]["kind"], "report");
-        assert_eq!(second["items"][0]["agent"], other.agent.to_string());
+        assert_eq!(second["items"][0]["agent"], agent.to_string());
         assert_eq!(world.get(&format!("/v1/operations/{}", task.operation)).await.json()["state"], "running");
         assert_eq!(world.get("/v1/admin/quarantine").await.status, StatusCode::FORBIDDEN);
     }

@@ -1,16 +1,21 @@
 //! The reason that a sharp action needs: removal, forced unlocking, forgetting an agent, revocation.
 //!
 //! One that is missing or says nothing refuses the request; one that was given goes into the audit
-//! entry of the action. Two ways to use it: [`required`] where the reason is all that is sent, in the
-//! body or as `?reason=`; [`read`] where the body has other fields too.
+//! entry of the action. Three ways to use it, each after the caller was authorized: [`said`] where the
+//! reason is all that is sent, in the body or as `?reason=`; [`if_said`] where it may be left out; [`read`]
+//! where the body has other fields too.
 
+use axum::extract::Request;
 use cratekube_common::intake::{Fault, Field, Notes, Object};
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::body;
 use super::problem::Problem;
 use super::query::{Params, invalid};
+use super::state::RestState;
 
 /// Longest reason: a sentence or two.
 const MAX_REASON: usize = 1_000;
@@ -39,7 +44,30 @@ pub(super) fn read(object: &mut Object<'_>) -> Option<String> {
 ///
 /// # Errors
 /// 422 with the pointer `/reason` when there is none or it is not one; 400 for a bad parameter.
-pub(super) fn required(params: &Params, document: Option<&Value>) -> Result<String, Problem> {
+pub(super) async fn said(state: &RestState, request: Request) -> Result<(String, HeaderMap), Problem> {
+    let (params, document, headers) = parts(state, request).await?;
+    Ok((required(&params, document.as_ref())?, headers))
+}
+
+/// The same, of an action that needs none.
+///
+/// # Errors
+/// As [`said`], for one that was given.
+pub(super) async fn if_said(state: &RestState, request: Request) -> Result<Option<String>, Problem> {
+    let (params, document, _) = parts(state, request).await?;
+    let says_something = |document: &Value| document.as_object().is_none_or(|fields| !fields.is_empty());
+    let given = params.text("reason").is_some() || document.as_ref().is_some_and(says_something);
+    given.then(|| required(&params, document.as_ref())).transpose()
+}
+
+async fn parts(state: &RestState, request: Request) -> Result<(Params, Option<Value>, HeaderMap), Problem> {
+    let params = Params::read(request.uri(), &["reason"])?;
+    let (parts, sent) = request.into_parts();
+    let document = body::optional_json(&parts.headers, sent, state.limits.body_bytes).await?;
+    Ok((params, document, parts.headers))
+}
+
+fn required(params: &Params, document: Option<&Value>) -> Result<String, Problem> {
     let in_query = params.text("reason").map(check).transpose().map_err(|fault| invalid("reason", fault))?;
     let notes = Notes::default();
     let body = document.and_then(|document| Field::root(document, &notes).object_or_empty());

@@ -9,8 +9,8 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
-    openapi, operations, output, problems, quarantine, revisions, revocations,
+    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
+    openapi, operations, output, problems, quarantine, revisions, revocations, signing_keys,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -64,6 +64,10 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/admin/api-keys", get(api_keys::list::list).post(api_keys::create::create)),
         ("/v1/admin/api-keys/{id}", delete(api_keys::revoke::revoke)),
         ("/v1/admin/revocations", get(revocations::list::list).post(revocations::create::create)),
+        ("/v1/admin/signing-keys", get(signing_keys::list)),
+        ("/v1/admin/signing-keys/rotate", post(signing_keys::rotate)),
+        ("/v1/admin/alarms", get(alarms::list::list)),
+        ("/v1/admin/alarms/{number}/acknowledge", post(alarms::acknowledge::acknowledge)),
         ("/v1/admin/audit", get(audit::list)),
         ("/v1/admin/agents/{id}/cordon", post(agents::change::cordon)),
         ("/v1/admin/agents/{id}/drain", post(agents::change::drain)),

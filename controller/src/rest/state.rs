@@ -14,6 +14,7 @@ use super::refusals::RefusalLog;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::edge::bucket::{Buckets, Rate};
+use crate::keys::signing::Watched;
 use crate::service::Service;
 
 /// One thing that must be well for the controller to be ready; answers in a sentence why it is not.
@@ -52,6 +53,8 @@ pub struct RestParts {
     pub service: Service,
     /// Checks tokens.
     pub tokens: Arc<Tokens>,
+    /// The keys that sign tokens.
+    pub signing_keys: Arc<Watched>,
     /// Key of cursors and idempotency digests. Must be the same after a restart, or repeated requests
     /// are taken for new ones under a used key.
     pub mac_key: [u8; 32],
@@ -75,6 +78,7 @@ pub struct RestState(Arc<Inner>);
 pub struct Inner {
     pub(super) service: Service,
     pub(super) tokens: Arc<Tokens>,
+    pub(super) signing_keys: Arc<Watched>,
     pub(super) mac_key: hmac::Key,
     pub(super) ca_sha256: String,
     pub(super) limits: Limits,
@@ -98,6 +102,7 @@ impl RestState {
             users: parts.users,
             service: parts.service,
             tokens: parts.tokens,
+            signing_keys: parts.signing_keys,
             mac_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.mac_key),
             ca_sha256: parts.ca_sha256,
             limits: parts.limits,

@@ -9,6 +9,8 @@ use cratekube_common::domain::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::store::StoreError;
+
 /// Something an agent is told.
 #[derive(Debug, Clone)]
 pub enum Order {
@@ -20,6 +22,17 @@ pub enum Order {
     Verdicts(Vec<(AttemptId, RunVerdict)>),
     /// Answer this.
     Ask(Box<Query>),
+}
+
+/// Why something that an agent said was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unheard {
+    /// The store failed; it may be said again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is about a run that was never the agent's.
+    #[error("attempt {0} was never this agent's")]
+    Foreign(AttemptId),
 }
 
 /// A session that was opened.

@@ -21,7 +21,7 @@ use cratekube_common::runtime::{clock::Clock, fault, mint::Mint};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{Connected, Declined, Greeting, Heartbeat, Order};
+use super::conversation::{Connected, Declined, Greeting, Heartbeat, Order, Unheard};
 use super::credit::{Credit, Taken};
 use super::leases::Leases;
 use super::lines::{Line, Lines};
@@ -219,10 +219,9 @@ impl Dispatch {
         attempt: AttemptId,
         fence: Fence,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Unheard> {
         let applied = self.store.start_attempt(agent, attempt, fence, at).await?;
-        self.applied(agent, attempt, applied);
-        Ok(())
+        self.applied(agent, attempt, applied)
     }
 
     /// How far a run is.
@@ -235,22 +234,23 @@ impl Dispatch {
         attempt: AttemptId,
         fence: Fence,
         progress: Progress,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Unheard> {
         let applied = self.store.record_progress(agent, attempt, fence, progress).await?;
-        self.applied(agent, attempt, applied);
-        Ok(())
+        self.applied(agent, attempt, applied)
     }
 
     /// An assignment was never started.
     ///
     /// # Errors
     /// From the store.
-    pub async fn declined(&self, agent: AgentId, declined: Declined) -> Result<(), StoreError> {
+    pub async fn declined(&self, agent: AgentId, declined: Declined) -> Result<(), Unheard> {
         let Declined { attempt, fence, reason, unsupported } = declined;
         tracing::warn!(%agent, %attempt, reason, "assignment declined");
         let applied = self.store.release_attempt(agent, attempt, fence, reason, self.clock.now()).await?;
-        self.leases.release(attempt);
-        self.applied(agent, attempt, applied);
+        self.applied(agent, attempt, applied)?;
+        if applied != Applied::Stale {
+            self.leases.release(attempt);
+        }
         let now = self.clock.monotonic();
         self.lines.with_current(agent, |line| {
             line.unsupported = if unsupported { line.unsupported.saturating_add(1) } else { 0 };
@@ -272,8 +272,8 @@ impl Dispatch {
     /// A run is over.
     ///
     /// # Errors
-    /// From the store; the agent sends the report again then.
-    pub async fn report(&self, agent: AgentId, report: RunReport) -> Result<(), StoreError> {
+    /// From the store, the agent sends the report again then; or because it is not the agent's to make.
+    pub async fn report(&self, agent: AgentId, report: RunReport) -> Result<(), Unheard> {
         let (attempt, fence) = (report.attempt, report.fence);
         match self.store.settle_attempt(agent, report, self.retry_policy, self.clock.now()).await? {
             Settled::Now { operation, more_work, retry } => {
@@ -299,6 +299,7 @@ impl Dispatch {
                 tracing::warn!(%agent, %attempt, %fence, "stale report kept as evidence, not applied");
                 self.lines.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Forget)]));
             }
+            Settled::Foreign => return Err(Unheard::Foreign(attempt)),
         }
         Ok(())
     }
@@ -449,13 +450,15 @@ impl Dispatch {
         }
     }
 
-    fn applied(&self, agent: AgentId, attempt: AttemptId, applied: Applied) {
+    fn applied(&self, agent: AgentId, attempt: AttemptId, applied: Applied) -> Result<(), Unheard> {
         match applied {
             Applied::Done(operation) => self.watch.announce(operation),
             Applied::Stale => {
                 self.lines.order(agent, Order::Verdicts(vec![(attempt, RunVerdict::Forget)]));
             }
+            Applied::Foreign => return Err(Unheard::Foreign(attempt)),
         }
+        Ok(())
     }
 }
 

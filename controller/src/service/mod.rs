@@ -5,6 +5,7 @@
 //! SQL, and the wire.
 
 pub mod agents;
+mod alarms;
 pub mod audit;
 pub mod change;
 pub mod clusters;
@@ -123,6 +124,9 @@ pub enum ServiceError {
     /// The environment's policy refuses it.
     #[error("{}", .0.join("; "))]
     Policy(Vec<String>),
+    /// Somebody has seen to the alarm.
+    #[error("somebody has seen to this alarm")]
+    Acknowledged,
     /// The join token was used; there is nothing left to take back.
     #[error("the join token was used: revoke the agent that it made")]
     TokenUsed,

@@ -115,6 +115,23 @@ pub enum ExchangeError {
 }
 
 impl Service {
+    /// Notes that another key signs tokens from now on.
+    ///
+    /// # Errors
+    /// When the store fails; the key signs all the same, and the log says so.
+    pub async fn note_signing_key(
+        &self,
+        actor: &Actor,
+        kid: String,
+        at_once: bool,
+        reason: &str,
+    ) -> Result<(), ServiceError> {
+        let how = if at_once { "every token that was made before has ended" } else { "the key before it verifies on" };
+        tracing::warn!(kid, at_once, by = actor.subject, "another key signs tokens");
+        let audit = actor.audit("signing-key.rotate", kid, format!("{reason} ({how})"));
+        Ok(self.store.audit(audit, self.clock.now()).await?)
+    }
+
     /// Makes an API key.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::alarm::{Alarm, AlarmKind};
 use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
@@ -262,6 +263,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// What was refused and is kept as evidence, newest first.
     async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError>;
+
+    // --- alarms -------------------------------------------------------------------------------
+
+    /// Rings an alarm for something that changed nothing; what is shown by a change rings with it. Says
+    /// whether it is new: the audit entry is kept only then.
+    async fn ring_alarm(&self, request: RingAlarm) -> Result<bool, StoreError>;
+
+    /// Somebody has seen to an alarm.
+    async fn acknowledge_alarm(&self, request: Acknowledge) -> Result<Acknowledged, StoreError>;
+
+    /// Alarms, newest first: all of them, only open ones, or only others.
+    async fn alarms(&self, open: Option<bool>, page: PageRequest) -> Result<Page<Alarm>, StoreError>;
+
+    /// How many alarms are open, by kind; kinds of which none is open are not there.
+    async fn open_alarms(&self) -> Result<Vec<(AlarmKind, u64)>, StoreError>;
 
     // --- keys and tokens of users -------------------------------------------------------------
 

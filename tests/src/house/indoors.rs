@@ -173,6 +173,12 @@ pub struct Host {
 }
 
 impl Host {
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where its identity is kept.
     #[must_use]
     pub fn files(&self) -> IdentityFiles {

@@ -20,9 +20,16 @@ use tokio_rustls::TlsConnector;
 use tonic::Code;
 
 const RENEW: &str = "/cratekube.agent.v1.AgentLink/Renew";
+const SESSION: &str = "/cratekube.agent.v1.AgentLink/Session";
+const OUTPUT: &str = "/cratekube.agent.v1.AgentLink/Output";
 
 /// Calls with a body by hand, which does not end; the code it is answered.
-async fn call(house: &Indoors, identity: &Identity, encoding: &str, body: &[u8]) -> anyhow::Result<Code> {
+async fn call(
+    house: &Indoors,
+    identity: &Identity,
+    (method, encoding): (&str, &str),
+    body: &[u8],
+) -> anyhow::Result<Code> {
     let tcp = TcpStream::connect(house.agents).await?;
     let config = tls::enrolled(identity, &house.clock())?;
     let stream = TlsConnector::from(Arc::clone(&config)).connect(ServerName::try_from("localhost")?, tcp).await?;
@@ -31,7 +38,7 @@ async fn call(house: &Indoors, identity: &Identity, encoding: &str, body: &[u8])
     let driver = tokio::spawn(connection);
     let first = Ok::<_, std::io::Error>(Frame::data(Bytes::copy_from_slice(body)));
     let body = StreamBody::new(futures::stream::iter([first]).chain(futures::stream::pending()));
-    let request = Request::post(format!("https://localhost{RENEW}"))
+    let request = Request::post(format!("https://localhost{method}"))
         .header("content-type", "application/grpc")
         .header("grpc-encoding", encoding)
         .header("te", "trailers")
@@ -57,14 +64,17 @@ async fn hostile_row_74_lengths_encodings_and_nestings_that_nobody_sends_are_ref
     let house = Indoors::start(json!({})).await?;
     let (host, identity) = house.agent("bastion-1").await?;
     let two_gib = [&[0][..], &0x8000_0000u32.to_be_bytes()].concat();
-    let refused = call(&house, &identity, "identity", &two_gib).await?;
-    assert!(matches!(refused, Code::OutOfRange | Code::ResourceExhausted), "{refused:?}");
-    let five_mib = [&[0][..], &(5u32 << 20).to_be_bytes()].concat();
-    assert_eq!(call(&house, &identity, "identity", &five_mib).await?, refused, "and everything over the limit");
-    assert_eq!(call(&house, &identity, "snappy", &[1, 0, 0, 0, 1, 0]).await?, Code::Unimplemented);
+    let just_over = [&[0][..], &((4u32 << 20) + 1).to_be_bytes()].concat();
+    for method in [RENEW, SESSION, OUTPUT] {
+        for (length, body) in [("2 GiB", &two_gib), ("4 MiB and a byte", &just_over)] {
+            let refused = call(&house, &identity, (method, "identity"), body).await?;
+            assert_eq!(refused, Code::ResourceExhausted, "{method}: {length}");
+        }
+    }
+    assert_eq!(call(&house, &identity, (RENEW, "snappy"), &[1, 0, 0, 0, 1, 0]).await?, Code::Unimplemented);
     // A thousand groups, each within the other.
     let nested = [&[0, 0, 0, 3, 0xe8][..], &[0x0b; 1_000]].concat();
-    assert_eq!(call(&house, &identity, "identity", &nested).await?, Code::Internal);
+    assert_eq!(call(&house, &identity, (RENEW, "identity"), &nested).await?, Code::Internal);
     still_served(&host, &identity).await?;
     house.finish().await
 }

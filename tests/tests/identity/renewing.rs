@@ -1,5 +1,7 @@
 //! One certificate after the other, and what becomes of those who hold an old one.
 
+use cratekube_agent::config::AgentConfig;
+use cratekube_agent::doctor::{self, Level};
 use cratekube_agent::identity::Identity;
 use cratekube_agent::identity::renew::RenewError;
 use cratekube_proto::v1;
@@ -68,6 +70,36 @@ async fn hostile_row_38_an_ended_certificate_can_be_renewed_for_a_week_and_do_no
     };
     assert!(late, "after a week not even the handshake is done");
     assert_eq!(house.counters.read().handshakes_failed, before + 1);
+    house.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_38_the_doctor_lets_an_ended_certificate_be_renewed_and_asks_for_a_token_after_a_week()
+-> anyhow::Result<()> {
+    let house = Indoors::start(json!({})).await?;
+    let (host, first) = house.agent("bastion-1").await?;
+    assert!(call(&host, &first).await?.is_ok());
+    let settings = json!({
+        "agent": {"name": "bastion-1", "state_dir": host.path()},
+        "controller": {"address": first.controller.to_string()},
+        "volumes": {"paths": [house.path()]},
+    });
+    let config = AgentConfig::from_value(&settings)?;
+    house.clock.jump(24 * HOUR_MS + 3 * 24 * HOUR_MS);
+    let now = || cratekube_common::runtime::clock::TimeSource::now(&*house.clock);
+    let found = doctor::controller::check(&config, &house.clock()).await;
+    let of_files = doctor::host::identity(host.path(), now());
+    for check in [&found[0], &of_files[0]] {
+        assert_eq!(check.level, Level::Warn, "{check:?}");
+        assert!(check.remedy.contains("start the agent") && !check.remedy.contains("enroll"), "{check:?}");
+    }
+    house.clock.jump(5 * 24 * HOUR_MS);
+    let of_files = doctor::host::identity(host.path(), now());
+    let found = doctor::controller::check(&config, &house.clock()).await;
+    for check in [&found[0], &of_files[0]] {
+        assert_eq!(check.level, Level::Fail, "{check:?}");
+        assert!(check.remedy.contains("enroll --force"), "{check:?}");
+    }
     house.finish().await
 }
 

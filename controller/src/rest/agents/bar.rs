@@ -4,10 +4,8 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use cratekube_common::domain::id::AgentId;
 
-use crate::rest::body;
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
-use crate::rest::query::Params;
 use crate::rest::reason::{self, Reason};
 use crate::rest::state::RestState;
 use crate::rest::views::AgentView;
@@ -60,11 +58,8 @@ pub(in crate::rest) async fn unban(
 
 async fn read(state: &RestState, caller: &Caller, id: &str, request: Request) -> Result<(AgentId, String), Problem> {
     caller.require_admin()?;
-    let params = Params::read(request.uri(), &["reason"])?;
     let agent: AgentId = id.parse().map_err(|_| Problem::not_found())?;
-    let (parts, body) = request.into_parts();
-    let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
-    Ok((agent, reason::required(&params, document.as_ref())?))
+    Ok((agent, reason::said(state, request).await?.0))
 }
 
 #[cfg(test)]

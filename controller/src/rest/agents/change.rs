@@ -4,12 +4,9 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use cratekube_common::domain::agent::AgentEvent;
 use cratekube_common::domain::id::AgentId;
-use serde_json::Value;
 
-use crate::rest::body;
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
-use crate::rest::query::Params;
 use crate::rest::reason::{self, Reason};
 use crate::rest::state::RestState;
 use crate::rest::views::AgentView;
@@ -62,12 +59,7 @@ async fn change(
 ) -> Result<Json<AgentView>, Problem> {
     caller.require_admin()?;
     let id: AgentId = id.parse().map_err(|_| Problem::not_found())?;
-    let params = Params::read(request.uri(), &["reason"])?;
-    let (parts, body) = request.into_parts();
-    let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
-    let says_something = |document: &Value| document.as_object().is_none_or(|fields| !fields.is_empty());
-    let given = params.text("reason").is_some() || document.as_ref().is_some_and(says_something);
-    let reason = given.then(|| reason::required(&params, document.as_ref())).transpose()?;
+    let reason = reason::if_said(&state, request).await?;
     let agent = state.service.change_agent(caller.actor(), id, event, reason).await?;
     Ok(Json(AgentView::from(&agent)))
 }

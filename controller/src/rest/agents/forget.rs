@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use cratekube_common::domain::id::AgentId;
-use cratekube_common::intake::{Field, Notes};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -56,15 +55,11 @@ pub(in crate::rest) async fn forget(
 }
 
 fn read(document: &Value) -> Result<(String, bool), Problem> {
-    let notes = Notes::default();
-    let read = Field::root(document, &notes).object().and_then(|mut object| {
-        let reason = reason::read(&mut object);
+    body::fields(document, |object| {
+        let reason = reason::read(object);
         let force = object.field("force").boolean().unwrap_or(false);
-        object.finish();
         reason.map(|reason| (reason, force))
-    });
-    let faults = notes.into_faults();
-    read.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+    })
 }
 
 #[cfg(test)]

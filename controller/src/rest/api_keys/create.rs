@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use cratekube_common::domain::api_key::MOST_GRANTS;
 use cratekube_common::domain::environment::Grant;
-use cratekube_common::intake::{Field, Notes};
+use cratekube_common::intake::Field;
 use cratekube_common::runtime::settings::parse_duration;
 use http::StatusCode;
 use serde::Serialize;
@@ -64,9 +64,7 @@ pub(in crate::rest) async fn create(
 }
 
 fn read(document: &Value, default: Duration, longest: Duration) -> Result<WantedKey, Problem> {
-    let notes = Notes::default();
-    let mut wanted = None;
-    if let Some(mut object) = Field::root(document, &notes).object_or_empty() {
+    body::fields(document, |object| {
         let name = words(&object.field("name").required(), MAX_NAME);
         let subject = words(&object.field("subject").required(), MAX_SUBJECT);
         let grants = read_grants(&object.field("grants").required());
@@ -75,11 +73,8 @@ fn read(document: &Value, default: Duration, longest: Duration) -> Result<Wanted
         if lifetime.is_zero() || lifetime > longest {
             at.error(format!("must be between 1s and {}d", longest.as_secs() / 86_400));
         }
-        object.finish();
-        wanted = name.zip(subject).map(|(name, subject)| WantedKey { name, subject, grants, lifetime });
-    }
-    let faults = notes.into_faults();
-    wanted.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+        name.zip(subject).map(|(name, subject)| WantedKey { name, subject, grants, lifetime })
+    })
 }
 
 fn words(at: &Field<'_>, most: usize) -> Option<String> {

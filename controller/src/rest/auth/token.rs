@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Request, State};
 use cratekube_common::domain::api_key::ApiKeyText;
-use cratekube_common::intake::{Field, Notes};
 use cratekube_common::runtime::settings::parse_duration;
 use http::{HeaderValue, header};
 use serde::Serialize;
@@ -91,9 +90,7 @@ fn admit(state: &RestState, origin: Origin) -> Result<(), Problem> {
 }
 
 fn read(document: &Value, longest: Duration) -> Result<(String, Duration), Problem> {
-    let notes = Notes::default();
-    let mut read = None;
-    if let Some(mut object) = Field::root(document, &notes).object_or_empty() {
+    body::fields(document, |object| {
         let key = object.field("api_key").required().string();
         let lifetime = object.field("lifetime");
         let wanted = lifetime.string().and_then(|text| lifetime.check(parse_duration(text)));
@@ -101,11 +98,8 @@ fn read(document: &Value, longest: Duration) -> Result<(String, Duration), Probl
         if wanted < Duration::from_secs(1) || wanted > longest {
             lifetime.error(format!("must be between 1s and {}s", longest.as_secs()));
         }
-        object.finish();
-        read = key.map(|key| (key.to_owned(), wanted));
-    }
-    let faults = notes.into_faults();
-    read.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+        key.map(|key| (key.to_owned(), wanted))
+    })
 }
 
 fn refused(reason: &str) -> Problem {

@@ -6,10 +6,9 @@ use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 
 use super::{Accepted, accepted};
-use crate::rest::body;
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
-use crate::rest::query::{self, Params};
+use crate::rest::query;
 use crate::rest::reason::{self, Reason};
 use crate::rest::state::RestState;
 use crate::service::clusters::Receipt;
@@ -30,10 +29,7 @@ pub(in crate::rest) async fn force_unlock(
     let environment: EnvironmentName = query::name("env", &env)?;
     let name: ClusterName = query::name("name", &name)?;
     caller.require(Role::Admin, &environment)?;
-    let params = Params::read(request.uri(), &["reason"])?;
-    let (parts, body) = request.into_parts();
-    let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
-    let reason = reason::required(&params, document.as_ref())?;
+    let (reason, _) = reason::said(&state, request).await?;
     let operation = state.service.force_unlock(caller.actor(), environment, name, reason).await?;
     accepted(&state, &Receipt { operation, replayed: false }, Vec::new()).await
 }

@@ -7,7 +7,6 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::intake::{Field, Notes};
 use http::header;
 use serde::Serialize;
 use serde_json::Value;
@@ -58,17 +57,12 @@ pub(in crate::rest) async fn protect(
 }
 
 fn read(document: &Value) -> Result<(bool, Option<String>), Problem> {
-    let notes = Notes::default();
-    let mut wish = None;
-    if let Some(mut object) = Field::root(document, &notes).object_or_empty() {
+    body::fields(document, |object| {
         let on = object.field("deletion_protection").required().boolean();
         let given = object.field("reason").is_present();
-        let reason = if on == Some(false) || given { reason::read(&mut object) } else { None };
-        object.finish();
-        wish = on.map(|on| (on, reason));
-    }
-    let faults = notes.into_faults();
-    wish.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+        let reason = if on == Some(false) || given { reason::read(object) } else { None };
+        on.map(|on| (on, reason))
+    })
 }
 
 #[cfg(test)]

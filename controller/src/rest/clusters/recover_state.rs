@@ -4,7 +4,6 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::intake::{Field, Notes};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -57,17 +56,11 @@ pub(in crate::rest) async fn recover_state(
 }
 
 fn read(document: &Value) -> Result<(String, Option<u64>), Problem> {
-    let notes = Notes::default();
-    let mut found = None;
-    if let Some(mut object) = Field::root(document, &notes).object() {
-        let reason = reason::read(&mut object);
-        let generation = object.field("generation");
-        let number = if generation.is_present() { generation.integer(1..=i64::MAX.unsigned_abs()) } else { None };
-        object.finish();
-        found = reason.map(|reason| (reason, number));
-    }
-    let faults = notes.into_faults();
-    found.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+    body::fields(document, |object| {
+        let reason = reason::read(object);
+        let generation = object.field("generation").integer(1..=i64::MAX.unsigned_abs());
+        reason.map(|reason| (reason, generation))
+    })
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::{Accepted, accepted, if_match};
 use crate::rest::caller::Caller;
+use crate::rest::idempotency;
 use crate::rest::problem::Problem;
-use crate::rest::query::{self, Params};
+use crate::rest::query;
 use crate::rest::reason::{self, Reason};
 use crate::rest::state::RestState;
-use crate::rest::{body, idempotency};
 use crate::service::clusters::UnwantedCluster;
 
 /// Ask for a cluster's removal. It is recorded when you are answered; watch the operation for the rest.
@@ -31,13 +31,10 @@ pub(in crate::rest) async fn remove(
     let environment: EnvironmentName = query::name("env", &env)?;
     let name: ClusterName = query::name("name", &name)?;
     caller.require(Role::Operator, &environment)?;
-    let params = Params::read(request.uri(), &["reason"])?;
-    let (parts, body) = request.into_parts();
-    let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
-    let reason = reason::required(&params, document.as_ref())?;
-    let if_revision = if_match(&parts.headers)?;
+    let (reason, headers) = reason::said(&state, request).await?;
+    let if_revision = if_match(&headers)?;
     let action = format!("remove {environment}/{name}");
-    let key = idempotency::key(&state, &parts.headers, &action, &json!([reason, if_revision]))?;
+    let key = idempotency::key(&state, &headers, &action, &json!([reason, if_revision]))?;
     let unwanted = UnwantedCluster { environment, name, reason, if_revision };
     let receipt = state.service.remove(caller.actor(), unwanted, key).await?;
     accepted(&state, &receipt, Vec::new()).await

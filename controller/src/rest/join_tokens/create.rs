@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::join_token::JoinToken;
-use cratekube_common::intake::{Field, Notes, Object};
+use cratekube_common::intake::Object;
 use cratekube_common::runtime::settings::parse_duration;
 use http::StatusCode;
 use serde::Serialize;
@@ -63,13 +63,10 @@ pub(in crate::rest) async fn create(
 }
 
 fn read(document: &Value) -> Result<WantedJoinToken, Problem> {
-    let notes = Notes::default();
-    let wanted = Field::root(document, &notes).object().and_then(read_fields);
-    let faults = notes.into_faults();
-    wanted.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+    body::fields(document, read_fields)
 }
 
-fn read_fields(mut object: Object<'_>) -> Option<WantedJoinToken> {
+fn read_fields(object: &mut Object<'_>) -> Option<WantedJoinToken> {
     let (agent, volume) = (object.field("agent").parse(), object.field("volume").parse());
     let environments = object.field("environments").parse().unwrap_or_else(EnvironmentPattern::any);
     let field = object.field("lifetime");
@@ -80,7 +77,6 @@ fn read_fields(mut object: Object<'_>) -> Option<WantedJoinToken> {
     if lifetime.is_zero() || lifetime > LONGEST_JOIN_LIFETIME {
         field.error("must be between 1s and 24h");
     }
-    object.finish();
     Some(WantedJoinToken { agent, volume, environments, lifetime })
 }
 

@@ -15,8 +15,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
-    operations, output, problems, quarantine, revisions, revocations,
+    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
+    operations, output, problems, quarantine, revisions, revocations, signing_keys,
 };
 
 pub(super) use spec::Spec;
@@ -93,6 +93,10 @@ pub(super) struct IdempotencyHeader {
         api_keys::revoke::revoke,
         revocations::list::list,
         revocations::create::create,
+        signing_keys::list,
+        signing_keys::rotate,
+        alarms::list::list,
+        alarms::acknowledge::acknowledge,
         audit::list,
         agents::change::cordon,
         agents::change::uncordon,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use cratekube_common::domain::revocation::RevocationKind;
 use cratekube_common::domain::time::Timestamp;
-use cratekube_common::intake::{Field, Notes};
+use cratekube_common::intake::Field;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -50,19 +50,13 @@ pub(in crate::rest) async fn create(
 }
 
 fn read(document: &Value, now: Timestamp) -> Result<(Wanted, String), Problem> {
-    let notes = Notes::default();
-    let mut read = None;
-    if let Some(mut object) = Field::root(document, &notes).object_or_empty() {
+    body::fields(document, |object| {
         let kind_at = object.field("kind").required();
         let kind = kind_at.parse::<RevocationKind>();
         let value = object.field("value");
         let wanted = kind.and_then(|kind| read_value(kind, &kind_at, value, now));
-        let reason = reason::read(&mut object);
-        object.finish();
-        read = wanted.zip(reason);
-    }
-    let faults = notes.into_faults();
-    read.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+        wanted.zip(reason::read(object))
+    })
 }
 
 fn read_value(kind: RevocationKind, kind_at: &Field<'_>, value: Field<'_>, now: Timestamp) -> Option<Wanted> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::alarm::{Alarm, AlarmKind};
 use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
@@ -100,6 +101,10 @@ every_verb! {
     delayed_tasks() -> Vec<(TaskId, Duration)>;
     release_task(_a: TaskId) -> Option<OperationId>;
     evidence(_a: PageRequest) -> Page<Evidence>;
+    ring_alarm(_a: RingAlarm) -> bool;
+    acknowledge_alarm(_a: Acknowledge) -> Acknowledged;
+    alarms(_a: Option<bool>, _b: PageRequest) -> Page<Alarm>;
+    open_alarms() -> Vec<(AlarmKind, u64)>;
     events(_a: u64, _b: EventFilter, _c: usize) -> Events;
     note_disconnect(_a: AgentId) -> ();
     audit(_a: AuditEntry, _b: Timestamp) -> ();

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 
 use super::{Limits, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
+use crate::keys::{Envelope, signing};
 use crate::plan::policy::Policy;
 use crate::plan::settle::RetryPolicy;
 use crate::service::Service;
@@ -172,10 +173,13 @@ impl World {
         let house = House::open(Box::new(Folder(Arc::clone(&dir)))).await;
         let clock = house.clock.clone();
         let (presence, watch, shutdown) = (Presence::default(), Watch::default(), CancellationToken::new());
-        let key = SigningKey::generate().unwrap();
-        let keys = [key.clone()];
+        let master = zeroize::Zeroizing::new(vec![7; 32]);
+        let envelope = Arc::new(Envelope::new(&master, Mint::system(clock.clone())).unwrap());
+        let keys = signing::load(dir.path(), true, &envelope).unwrap().signing_keys();
+        let key = keys[0].clone();
         let tokens = Tokens::new(&keys, "cratekube", "cratekube-rest", Duration::from_secs(300), clock.clone());
         let tokens = Arc::new(tokens);
+        let signing_keys = signing::Watched::new(dir.path().to_owned(), envelope, Arc::clone(&tokens));
         let store = store.unwrap_or_else(|| house.store.clone());
         let (lines, mint) = (Lines::default(), Mint::system(clock.clone()));
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
@@ -202,6 +206,7 @@ impl World {
         let state = RestState::new(RestParts {
             service,
             tokens: tokens.clone(),
+            signing_keys: Arc::new(signing_keys),
             mac_key: [3; 32],
             ca_sha256: "ab".repeat(32),
             limits,

@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod alarm;
 mod audit;
 mod cluster;
 mod generation;
@@ -12,6 +13,7 @@ mod revision;
 
 pub(super) use access::{ApiKeyView, GrantView, RevocationView};
 pub(super) use agent::AgentView;
+pub(super) use alarm::AlarmView;
 pub(super) use audit::AuditEntryView;
 pub(super) use cluster::{ClusterSummary, ClusterView};
 pub(super) use generation::GenerationView;

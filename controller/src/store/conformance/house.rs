@@ -327,7 +327,7 @@ impl House {
                 assert_eq!(operation, work.operation);
                 Some(stored)
             }
-            OutputAppended::Closed => None,
+            OutputAppended::Closed | OutputAppended::Foreign => None,
         }
     }
 

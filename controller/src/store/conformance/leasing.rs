@@ -113,16 +113,16 @@ async fn hostile_row_43_an_older_fence_changes_nothing(house: &mut House) {
     let work = house.lease_one(bastion).await;
     let start = |agent, fence| house.store.start_attempt(agent, work.attempt, fence, house.now());
     assert_eq!(start(bastion.agent, older(work.fence)).await.unwrap(), Applied::Stale);
-    assert_eq!(start(other.agent, work.fence).await.unwrap(), Applied::Stale);
+    assert_eq!(start(other.agent, work.fence).await.unwrap(), Applied::Foreign);
     assert_eq!(house.store.attempts(work.operation).await.unwrap()[0].state, AttemptState::Leased);
     let progress = cratekube_common::domain::progress::Progress { phase: "etcd".into(), step: 2, steps: 9 };
     let say = |agent, fence| house.store.record_progress(agent, work.attempt, fence, progress.clone());
-    assert_eq!(say(other.agent, work.fence).await.unwrap(), Applied::Stale);
+    assert_eq!(say(other.agent, work.fence).await.unwrap(), Applied::Foreign);
     assert_eq!(house.look(work.operation).await.progress, None);
     assert_eq!(say(bastion.agent, work.fence).await.unwrap(), Applied::Done(work.operation));
     assert_eq!(house.look(work.operation).await.progress, Some(progress.clone()));
     let release = house.store.release_attempt(other.agent, work.attempt, work.fence, String::new(), house.now());
-    assert_eq!(release.await.unwrap(), Applied::Stale);
+    assert_eq!(release.await.unwrap(), Applied::Foreign);
 }
 
 async fn what_never_started_is_queued_again_with_a_higher_fence(house: &mut House) {

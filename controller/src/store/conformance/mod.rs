@@ -10,6 +10,7 @@
 mod accepting;
 mod access;
 mod agents;
+mod alarms;
 mod changing;
 mod connecting;
 mod ending;
@@ -95,6 +96,7 @@ pub fn stories() -> Vec<&'static Story> {
         listing::STORIES,
         keeping::STORIES,
         users::STORIES,
+        alarms::STORIES,
         histories::STORIES,
     ];
     families.into_iter().flatten().collect()

@@ -84,18 +84,18 @@ async fn hostile_row_43_a_stale_report_changes_nothing(house: &mut House) {
     unknown.attempt = house.id();
     let mut absurd = report.clone();
     absurd.fence = cratekube_common::domain::attempt::Fence(u64::MAX);
-    for (agent, report) in [
-        (bastion.agent, old),
-        (bastion.agent, unknown),
-        (bastion.agent, absurd),
-        (other.agent, report.clone()),
-        (house.id(), report.clone()),
-    ] {
+    for (agent, report) in [(bastion.agent, old), (bastion.agent, unknown), (bastion.agent, absurd)] {
         assert_eq!(
             house.store.settle_attempt(agent, report, RetryPolicy::NEVER, house.now()).await.unwrap(),
             Settled::Stale
         );
     }
+    let evidence = house.store.evidence(PAGE).await.unwrap().items.len();
+    for agent in [other.agent, house.id()] {
+        let settled = house.store.settle_attempt(agent, report.clone(), RetryPolicy::NEVER, house.now()).await.unwrap();
+        assert_eq!(settled, Settled::Foreign);
+    }
+    assert_eq!(house.store.evidence(PAGE).await.unwrap().items.len(), evidence, "a stranger's word is no evidence");
     assert_eq!(house.cluster("prod", "web").await.phase, ClusterPhase::Provisioning);
     assert!(house.store.generations(work.cluster, PAGE).await.unwrap().items.is_empty());
     house.settle(bastion, report).await;

@@ -37,8 +37,10 @@ pub struct LeasedTask {
 pub enum Applied {
     /// Done, or done before. The operation it belongs to, for those who watch it.
     Done(OperationId),
-    /// The attempt is settled, superseded, under another fence or not this agent's.
+    /// The attempt is settled, superseded, under another fence, or not this agent's any more.
     Stale,
+    /// The attempt is another agent's and was never this one's.
+    Foreign,
 }
 
 /// What became of a report.
@@ -60,8 +62,10 @@ pub enum Settled {
         /// Bytes stored.
         stored: u64,
     },
-    /// The attempt is superseded or not this agent's. The report is kept as evidence, not applied.
+    /// The attempt is superseded, or not this agent's any more. The report is kept as evidence, not applied.
     Stale,
+    /// The attempt is another agent's and was never this one's. Nothing is kept.
+    Foreign,
 }
 
 /// Something that was refused and is kept as evidence.

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod agents;
+mod alarms;
 mod audit;
 mod clusters;
 mod enrolling;
@@ -13,6 +14,7 @@ mod output;
 
 pub use accepting::*;
 pub use agents::*;
+pub use alarms::*;
 pub use audit::*;
 pub use clusters::*;
 pub use enrolling::*;

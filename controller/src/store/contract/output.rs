@@ -24,6 +24,8 @@ pub enum OutputAppended {
         /// The operation they belong to, for those who watch it.
         operation: OperationId,
     },
-    /// The attempt is settled, superseded or not this agent's: nothing was stored.
+    /// The attempt is settled or superseded: nothing was stored.
     Closed,
+    /// The attempt was never this agent's: nothing was stored, nor kept.
+    Foreign,
 }

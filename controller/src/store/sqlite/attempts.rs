@@ -56,6 +56,28 @@ pub(super) fn read(db: &Connection, id: AttemptId) -> Result<Option<Held>, Fault
     Ok(select.query_row([key(id)], read).optional()?)
 }
 
+/// What an agent is answered that may not speak for an attempt: late, or never concerned.
+pub(super) fn not_its_own(db: &Connection, agent: AgentId, id: AttemptId) -> Result<Applied, Fault> {
+    Ok(if is_foreign(db, agent, id)? { Applied::Foreign } else { Applied::Stale })
+}
+
+/// True when there is such an attempt, and it was never this agent's.
+pub(super) fn is_foreign(db: &Connection, agent: AgentId, id: AttemptId) -> Result<bool, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM attempts WHERE id = ?1) \
+         AND NOT EXISTS (SELECT 1 FROM attempt_holders WHERE attempt = ?1 AND agent = ?2)",
+    )?;
+    Ok(select.query_row([key(id), key(agent)], |row| row.get(0))?)
+}
+
+/// The run of an attempt lies on a volume that is the agent's now: it may speak of it, if only to be told
+/// that it is too late.
+pub(super) fn found_on_volume(db: &Connection, agent: AgentId, id: AttemptId) -> Result<(), Fault> {
+    let sql = "INSERT OR IGNORE INTO attempt_holders (attempt, agent) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute([key(id), key(agent)])?;
+    Ok(())
+}
+
 /// The agent has recorded the run.
 pub(super) fn start(
     db: &Connection,
@@ -64,7 +86,8 @@ pub(super) fn start(
     fence: Fence,
     now: Timestamp,
 ) -> Result<Applied, Fault> {
-    let Some(held) = read(db, id)?.filter(|held| held.is_of(agent, fence)) else { return Ok(Applied::Stale) };
+    let held = read(db, id)?.filter(|held| held.is_of(agent, fence));
+    let Some(held) = held else { return not_its_own(db, agent, id) };
     let Ok(state) = attempt::transition(held.state, AttemptEvent::Started) else { return Ok(Applied::Stale) };
     db.prepare_cached("UPDATE attempts SET state = ?2, started_at = coalesce(started_at, ?3) WHERE id = ?1")?
         .execute(params![key(id), state.as_str(), now.as_millis()])?;
@@ -80,7 +103,8 @@ pub(super) fn release(
     reason: &str,
     now: Timestamp,
 ) -> Result<Applied, Fault> {
-    let Some(held) = read(db, id)?.filter(|held| held.is_of(agent, fence)) else { return Ok(Applied::Stale) };
+    let held = read(db, id)?.filter(|held| held.is_of(agent, fence));
+    let Some(held) = held else { return not_its_own(db, agent, id) };
     if held.state == AttemptState::Released {
         return Ok(Applied::Done(held.operation));
     }
@@ -206,7 +230,7 @@ pub(super) fn progress(
     progress: &Progress,
 ) -> Result<Applied, Fault> {
     let held = read(db, id)?.filter(|held| held.is_of(agent, fence) && held.state.locks());
-    let Some(held) = held else { return Ok(Applied::Stale) };
+    let Some(held) = held else { return not_its_own(db, agent, id) };
     let sql = "UPDATE operations SET progress = ?2 WHERE id = ?1";
     db.prepare_cached(sql)?.execute(params![key(held.operation), json(progress)?])?;
     Ok(Applied::Done(held.operation))

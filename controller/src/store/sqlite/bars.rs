@@ -1,14 +1,15 @@
 //! Agents that are locked out, and the order to cut their connections.
 
 use cratekube_common::domain::agent::AgentState;
+use cratekube_common::domain::alarm::{AlarmKind, NewAlarm};
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::id::AgentId;
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::audit;
 use super::fault::Fault;
 use super::rows::{self, key};
+use super::{alarms, audit};
 use crate::store::{Bar, BarAgent, Barred, Cut};
 
 /// Cuts read at once; the rest comes with the next reading.
@@ -35,6 +36,11 @@ pub(super) fn bar(db: &Connection, request: &BarAgent) -> Result<Barred, Fault> 
     db.prepare_cached("INSERT INTO cuts (agent, at) VALUES (?1, ?2)")?
         .execute(params![key(request.agent), request.now.as_millis()])?;
     audit::append(db, &request.audit, request.now)?;
+    if request.bar == Bar::Quarantine {
+        let detail = request.audit.detail.clone();
+        let (kind, agent) = (AlarmKind::KeyInTwoPlaces, Some(request.agent));
+        alarms::ring(db, &NewAlarm { kind, object: key(request.agent), cluster: None, agent, detail }, request.now)?;
+    }
     Ok(Barred::Now)
 }
 

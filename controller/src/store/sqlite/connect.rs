@@ -31,6 +31,9 @@ pub(super) fn connect(db: &Connection, request: &ConnectAgent) -> Result<Vec<(At
     events::agent(db, "agent.connected", &key(request.agent))?;
     let served = take_volumes(db, request)?;
     let recorded = recorded(db, request, &served)?;
+    for attempt in recorded.iter().filter(|attempt| served.contains(&attempt.volume)) {
+        attempts::found_on_volume(db, request.agent, attempt.id)?;
+    }
     let plan = reconcile(request.agent, &served, &request.runs, &recorded);
     let found = |id: &AttemptId| recorded.iter().find(|attempt| attempt.id == *id);
     for attempt in plan.adopt.iter().filter_map(found) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cratekube_common::domain::agent::AgentState;
+use cratekube_common::domain::alarm::{AlarmKind, NewAlarm};
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::id::{AgentId, JoinTokenId, VolumeId};
 use cratekube_common::domain::name::AgentName;
@@ -11,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::rows::{self, json, key};
-use super::{audit, certificates, events, page};
+use super::{alarms, audit, certificates, events, page};
 use crate::store::{EnrollAgent, EnrollRefusal, Enrolled, JoinTokenRecord, NewJoinToken, Page, PageRequest, Withdrawn};
 
 /// How long a used token is remembered after its end, so that its reuse rings the alarm.
@@ -172,13 +173,25 @@ fn refuse(db: &Connection, request: &EnrollAgent, why: EnrollRefusal) -> Result<
     let mut entry = AuditEntry { outcome: AuditOutcome::Refused, detail: reason.into(), ..request.audit.clone() };
     if why == EnrollRefusal::Used {
         entry.action = "agent.join-token-reused".into();
+        alarms::ring(db, &reused(db, request)?, request.now)?;
     }
     audit::append(db, &entry, request.now)?;
     Ok(Enrolled::Refused(why))
 }
 
+/// The alarm of a token that was used before. It is about the token: what the stranger calls itself is
+/// its own choice.
+fn reused(db: &Connection, request: &EnrollAgent) -> Result<NewAlarm, Fault> {
+    let sql = "SELECT id, used_by FROM join_tokens WHERE secret_sha256 = ?1";
+    let read = |row: &Row<'_>| Ok((rows::word::<JoinTokenId>(row, 0)?, rows::word_or_null::<AgentId>(row, 1)?));
+    let (token, agent) = db.prepare_cached(sql)?.query_row([&request.secret_sha256], read)?;
+    let (name, origin) = (&request.name, &request.audit.origin);
+    let detail = format!("a join token that was used came again from {origin}, for an agent named {name}");
+    Ok(NewAlarm { kind: AlarmKind::JoinTokenReused, object: token.to_string(), cluster: None, agent, detail })
+}
+
 /// Forgets what is of no more use at `now`: idempotency keys, join tokens, certificates and cuts, what
-/// users had, and events that nobody resumes from.
+/// users had, events that nobody resumes from, and alarms that were seen to long ago.
 pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
     let keys = db.prepare_cached("DELETE FROM idempotency WHERE expires_at < ?1")?.execute([now.as_millis()])?;
     let used = now.as_millis().saturating_sub(i64::try_from(USED_KEPT.as_millis()).unwrap_or(i64::MAX));
@@ -187,6 +200,6 @@ pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
         .execute([now.as_millis(), used])?;
     let identities = certificates::purge(db, now)?;
     let of_users = super::users::purge(db, now)?;
-    let events = events::purge(db, now)?;
-    Ok(u64::try_from(keys + tokens + identities + of_users + events).unwrap_or(u64::MAX))
+    let (events, alarms) = (events::purge(db, now)?, alarms::purge(db, now)?);
+    Ok(u64::try_from(keys + tokens + identities + of_users + events + alarms).unwrap_or(u64::MAX))
 }

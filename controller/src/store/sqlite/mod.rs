@@ -11,6 +11,7 @@
 mod accept;
 mod access;
 mod agents;
+mod alarms;
 mod attempts;
 mod audit;
 mod bars;

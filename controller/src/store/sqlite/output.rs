@@ -108,6 +108,9 @@ impl Output {
         now: Timestamp,
     ) -> Result<OutputAppended, StoreError> {
         let Some(held) = self.readers.point(|db| admitted(db, run))? else {
+            if self.readers.point(|db| attempts::is_foreign(db, run.0, run.1))? {
+                return Ok(OutputAppended::Foreign);
+            }
             if !data.is_empty() {
                 self.writer.run(move |db| evidence::keep_output(db, run, offset, &data, now)).await?;
             }

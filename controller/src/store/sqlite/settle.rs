@@ -2,11 +2,14 @@
 //! through the transition functions of the domain.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use cratekube_common::domain::alarm::{AlarmKind, NewAlarm};
 use cratekube_common::domain::attempt;
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase, Condition};
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId};
+use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{self, OperationState};
 use cratekube_common::domain::run::RunReport;
 use cratekube_common::domain::task::{self, TaskEvent, TaskState};
@@ -17,10 +20,10 @@ use super::attempts::{self, Held};
 use super::fault::Fault;
 use super::lease::ended;
 use super::rows::{self, int, json, json_or_null, key};
-use super::{evidence, revisions};
+use super::{alarms, evidence, revisions};
 use crate::plan::evidence::{StateRecord, is_number};
 use crate::plan::settle::{self as plan, RetryPolicy, RunView, Settlement};
-use crate::store::Settled;
+use crate::store::{RingAlarm, Settled};
 
 /// Settles an attempt by a report.
 pub(super) fn settle(
@@ -34,6 +37,9 @@ pub(super) fn settle(
     let sum = digest(&SHA256, document.as_bytes());
     let held = attempts::read(db, report.attempt)?.filter(|held| held.is_of(agent, report.fence));
     let Some(held) = held else {
+        if attempts::is_foreign(db, agent, report.attempt)? {
+            return Ok(Settled::Foreign);
+        }
         evidence::keep_report(db, agent, report, &document, now)?;
         return Ok(Settled::Stale);
     };
@@ -53,8 +59,41 @@ pub(super) fn settle(
     apply(db, &run, held.operation, &settlement, report.generation.as_ref(), now)?;
     let sql = "UPDATE tasks SET findings = ?2 WHERE id = ?1";
     db.prepare_cached(sql)?.execute(params![key(run.task), json_or_null(report.findings.as_ref())?])?;
+    if let Some((kind, words)) = &settlement.alarm {
+        ring(db, *kind, words, (agent, report.attempt), now)?;
+    }
     let retry = settlement.retry_after.map(|wait| (run.task, wait));
     Ok(Settled::Now { operation: held.operation, more_work: settlement.release.is_some(), retry })
+}
+
+/// Rings for what a run did to its cluster's state.
+fn ring(
+    db: &Connection,
+    kind: AlarmKind,
+    words: &str,
+    (agent, attempt): (AgentId, AttemptId),
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT c.environment, c.name FROM attempts a JOIN clusters c ON c.id = a.cluster_id WHERE a.id = ?1",
+    )?;
+    let read = |row: &Row<'_>| Ok((rows::word::<EnvironmentName>(row, 0)?, rows::word::<ClusterName>(row, 1)?));
+    let (environment, cluster) = select.query_row([key(attempt)], read)?;
+    let object = format!("{environment}/{cluster}");
+    let detail = format!("{words} (attempt {attempt})");
+    tracing::error!(alarm = kind.as_str(), object, %agent, %attempt, words, "a cluster's state is not what it was");
+    let audit = AuditEntry {
+        actor: agent.to_string(),
+        origin: "controller".into(),
+        action: format!("alarm.{kind}"),
+        object: object.clone(),
+        outcome: AuditOutcome::Refused,
+        detail: detail.clone(),
+        request_id: attempt.to_string(),
+    };
+    let alarm = NewAlarm { kind, object, cluster: Some((environment, cluster)), agent: Some(agent), detail };
+    alarms::ring_alone(db, &RingAlarm { alarm, audit, now })?;
+    Ok(())
 }
 
 /// Gives up a run whose end is not known: the attempt is fenced, and so is whatever carries its fence.

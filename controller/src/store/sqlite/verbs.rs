@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cratekube_common::domain::agent::Agent;
+use cratekube_common::domain::alarm::{Alarm, AlarmKind};
 use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
@@ -21,17 +22,17 @@ use cratekube_common::domain::time::Timestamp;
 use tokio::sync::watch;
 
 use super::super::{
-    AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, AgentChanged, ApiKeyUsed, Applied, AttemptRecord,
-    AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord,
-    ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events,
-    Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts, Idempotency, JoinTokenRecord,
-    KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, OutputAppended, OutputPiece,
-    Page, PageRequest, PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed, Revision, Settled, Store,
-    StoreError, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
+    AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
+    ApiKeyUsed, Applied, AttemptRecord, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation,
+    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled,
+    EnvironmentSummary, EventFilter, Events, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts,
+    Idempotency, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter,
+    OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed,
+    Revision, RingAlarm, Settled, Store, StoreError, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
 };
 use super::{
-    SqliteStore, accept, access, agents, attempts, audit, bars, certificates, clusters, connect, ending, enroll,
-    events, evidence, lease, operations, reconfigure, retries, revisions, settle, users,
+    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, ending,
+    enroll, events, evidence, lease, operations, reconfigure, retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -320,6 +321,22 @@ impl Store for SqliteStore {
 
     async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, StoreError> {
         self.readers.scan(move |db| evidence::list(db, &page)).await
+    }
+
+    async fn ring_alarm(&self, request: RingAlarm) -> Result<bool, StoreError> {
+        self.writer.run(move |db| alarms::ring_alone(db, &request)).await
+    }
+
+    async fn acknowledge_alarm(&self, request: Acknowledge) -> Result<Acknowledged, StoreError> {
+        self.writer.run(move |db| alarms::acknowledge(db, &request)).await
+    }
+
+    async fn alarms(&self, open: Option<bool>, page: PageRequest) -> Result<Page<Alarm>, StoreError> {
+        self.readers.scan(move |db| alarms::list(db, open, &page)).await
+    }
+
+    async fn open_alarms(&self) -> Result<Vec<(AlarmKind, u64)>, StoreError> {
+        self.readers.scan(alarms::open).await
     }
 
     async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError> {

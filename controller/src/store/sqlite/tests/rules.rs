@@ -96,6 +96,7 @@ async fn stale_reports_are_kept_as_evidence_within_bounds() {
     let bastion = house.bastion("bastion-a", "*").await;
     let work = house.ready(bastion, "prod", "web").await;
     let flood = Bastion { agent: house.enrolled("bastion-b", "*").await, ..bastion };
+    house.connect(flood, vec![held(&work)]).await;
     let count = |sql: &str| raw(dir.path()).query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     for n in 0..20u64 {
         for agent in [bastion, flood] {

@@ -1,0 +1,4 @@
+//! `/v1/admin/alarms`.
+
+pub(super) mod acknowledge;
+pub(super) mod list;
