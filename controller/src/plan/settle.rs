@@ -199,8 +199,7 @@ fn steps(view: &RunView, end: End, policy: RetryPolicy) -> Settlement {
 fn done(asked: OperationKind) -> Option<ClusterEvent> {
     match asked {
         OperationKind::Remove => Some(ClusterEvent::Removed),
-        // The state is back; what it describes was not looked at.
-        OperationKind::RecoverState => Some(ClusterEvent::Degraded),
+        OperationKind::RecoverState => Some(ClusterEvent::Recovered),
         asked if asked.leaves_cluster() => None,
         _ => Some(ClusterEvent::Verified),
     }

@@ -487,12 +487,4 @@ fn seen(session: SessionId, now: Timestamp, facts: &AgentFacts, agent_now: Times
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostile_row_52_what_an_agent_does_not_know_is_offered_to_it_ever_more_rarely() {
-        let pauses: Vec<u64> = (0..10).map(|n| pause_after_decline(n).as_secs()).collect();
-        assert_eq!(pauses, [5, 5, 10, 20, 40, 80, 160, 320, 600, 600]);
-    }
-}
+mod tests;

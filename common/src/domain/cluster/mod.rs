@@ -50,6 +50,8 @@ pub enum ClusterEvent {
     UpdateStarted,
     /// The recovery of its state was leased.
     RecoveryStarted,
+    /// Its state is back; what it describes was not looked at.
+    Recovered,
     /// What was asked for is there, verified.
     Verified,
     /// Something is wrong with a cluster that works, or worked.
@@ -76,7 +78,10 @@ pub fn transition(phase: ClusterPhase, event: ClusterEvent) -> Result<ClusterPha
         // A cluster that was there is changed by it, not built: what fails leaves it degraded.
         (P::Degraded | P::Updating, E::ProvisionStarted) => Ok(P::Updating),
         (P::Ready | P::Degraded | P::Updating, E::UpdateStarted) => Ok(P::Updating),
-        (P::Ready | P::Degraded | P::Updating | P::Failed, E::RecoveryStarted) => Ok(P::Updating),
+        (P::Ready | P::Degraded | P::Updating, E::RecoveryStarted) => Ok(P::Updating),
+        // One that failed stays so until its state is back: a recovery that fails made nothing better.
+        (P::Failed, E::RecoveryStarted) => Ok(P::Failed),
+        (P::Updating | P::Failed, E::Recovered) => Ok(P::Degraded),
         (P::Provisioning | P::Updating | P::Degraded | P::Ready, E::Verified) => Ok(P::Ready),
         (P::Ready | P::Updating | P::Degraded, E::Degraded) => Ok(P::Degraded),
         (P::Removed, _) => Err(IllegalTransition::new("cluster", phase, event)),
@@ -148,10 +153,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EVENTS: [ClusterEvent; 9] = [
+    const EVENTS: [ClusterEvent; 10] = [
         ClusterEvent::ProvisionStarted,
         ClusterEvent::UpdateStarted,
         ClusterEvent::RecoveryStarted,
+        ClusterEvent::Recovered,
         ClusterEvent::Verified,
         ClusterEvent::Degraded,
         ClusterEvent::RemovalAccepted,
@@ -162,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..9, 0..60)) {
+        fn removed_only_comes_from_removing_and_is_final(steps in prop::collection::vec(0usize..EVENTS.len(), 0..60)) {
             let mut phase = ClusterPhase::Pending;
             for step in steps {
                 let Ok(next) = transition(phase, EVENTS[step]) else { continue };
@@ -193,8 +199,8 @@ mod tests {
         for phase in [ClusterPhase::Ready, ClusterPhase::Degraded, ClusterPhase::Failed] {
             let recovering = transition(phase, ClusterEvent::RecoveryStarted).unwrap();
             assert_eq!(transition(recovering, ClusterEvent::RecoveryStarted).unwrap(), recovering, "tried again");
-            assert_eq!(transition(recovering, ClusterEvent::Failed).unwrap(), ClusterPhase::Degraded);
-            let back = transition(recovering, ClusterEvent::Degraded).unwrap();
+            let back = transition(recovering, ClusterEvent::Recovered).unwrap();
+            assert_eq!(back, ClusterPhase::Degraded);
             let building = transition(back, ClusterEvent::ProvisionStarted).unwrap();
             assert_eq!(transition(building, ClusterEvent::Verified).unwrap(), ClusterPhase::Ready);
             assert_eq!(transition(building, ClusterEvent::Failed).unwrap(), ClusterPhase::Degraded);
@@ -202,6 +208,16 @@ mod tests {
         for phase in [ClusterPhase::Pending, ClusterPhase::Removing, ClusterPhase::Removed] {
             assert!(transition(phase, ClusterEvent::RecoveryStarted).is_err(), "{phase}");
         }
+    }
+
+    #[test]
+    fn a_recovery_that_fails_makes_nothing_better_and_nothing_worse_than_degraded() {
+        let phases = [ClusterPhase::Ready, ClusterPhase::Degraded, ClusterPhase::Failed];
+        let left = phases.map(|phase| {
+            let recovering = transition(phase, ClusterEvent::RecoveryStarted).unwrap();
+            transition(recovering, ClusterEvent::Failed).unwrap()
+        });
+        assert_eq!(left, [ClusterPhase::Degraded, ClusterPhase::Degraded, ClusterPhase::Failed]);
     }
 
     #[test]

@@ -277,7 +277,7 @@ fn an_rke_that_nobody_mends_is_named_on_every_operation_that_it_ran() {
 #[test]
 fn hostile_row_58_state_that_came_back_leaves_the_cluster_degraded_and_known() {
     let back = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, Some(manifest(7, "ca"))));
-    assert_eq!((back.operation, back.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Degraded)));
+    assert_eq!((back.operation, back.cluster), (Some(OperationEvent::Succeeded), Some(ClusterEvent::Recovered)));
     assert_eq!(back.known.unwrap().generation, 7);
     let unsealed = decide(&view(TaskKind::RecoverState), &report(RunOutcome::Succeeded, None));
     assert_eq!(unsealed.failure.unwrap().class, FailureClass::State, "nothing was sealed: not believed");
@@ -286,13 +286,13 @@ fn hostile_row_58_state_that_came_back_leaves_the_cluster_degraded_and_known() {
 }
 
 /// Phases that a cluster can be in while a task of this kind runs on it.
-fn phase(kind: TaskKind) -> ClusterPhase {
+fn phases(kind: TaskKind) -> &'static [ClusterPhase] {
     match kind {
-        TaskKind::Provision => ClusterPhase::Provisioning,
-        TaskKind::Reconfigure => ClusterPhase::Updating,
-        TaskKind::Remove => ClusterPhase::Removing,
-        TaskKind::RecoverState => ClusterPhase::Updating,
-        _ => ClusterPhase::Provisioning,
+        TaskKind::Provision => &[ClusterPhase::Provisioning],
+        TaskKind::Reconfigure => &[ClusterPhase::Updating],
+        TaskKind::Remove => &[ClusterPhase::Removing],
+        TaskKind::RecoverState => &[ClusterPhase::Updating, ClusterPhase::Failed],
+        _ => &[ClusterPhase::Provisioning],
     }
 }
 
@@ -336,7 +336,9 @@ proptest! {
             prop_assert!(operation::transition(operation, event).is_ok(), "{operation} {event:?}");
         }
         if let Some(event) = s.cluster {
-            prop_assert!(cluster::transition(phase(kind), event).is_ok(), "{event:?}");
+            for phase in phases(kind) {
+                prop_assert!(cluster::transition(*phase, event).is_ok(), "{phase} {event:?}");
+            }
         }
         for dropped in &s.drop {
             prop_assert!(Some(*dropped) != s.release);

@@ -29,7 +29,8 @@ pub(in crate::rest) struct StateRecovery {
 }
 
 /// Bring lost or damaged state back. Only state that is whole and carries the CA on record is believed. The
-/// cluster is `degraded` afterwards: its state is back, and `rke` has not run on it yet.
+/// cluster is `degraded` afterwards: its state is back, and `rke` has not run on it yet. One that failed
+/// stays `failed` when the recovery fails.
 #[utoipa::path(post, path = "/v1/environments/{env}/clusters/{name}/recover-state", tag = "clusters",
     request_body = StateRecovery,
     params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster"),
