@@ -60,6 +60,19 @@ impl ControllerHost {
         self.process.line("controller ready").await.map(|_| ())
     }
 
+    /// Starts another one on the same data directory and ports, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&self) -> anyhow::Result<Process> {
+        let (rest, agents) = (self.rest.to_string(), self.agents.to_string());
+        launch(
+            &self.program,
+            &self.config,
+            &[("CRATEKUBE_REST__LISTEN", &*rest), ("CRATEKUBE_AGENTS__LISTEN", &*agents)],
+        )
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -149,8 +149,11 @@ impl Fleet {
         self.write(&self.root.join("clusters").join(format!("{ca}.json")), &cluster)
     }
 
-    /// Keeps a copy of the state "in Kubernetes".
-    pub(crate) fn save_state(&self, ca: &str, state: &[u8]) -> io::Result<()> {
+    /// Keeps a copy of the state "in Kubernetes"; as somebody with access to the cluster could, too.
+    ///
+    /// # Errors
+    /// When the fleet cannot be written.
+    pub fn save_state(&self, ca: &str, state: &[u8]) -> io::Result<()> {
         self.replace(&self.state_path(ca), state)
     }
 

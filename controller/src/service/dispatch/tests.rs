@@ -73,7 +73,13 @@ async fn started(house: &House) -> Dispatch {
 }
 
 fn greeting(house: &House, bastion: Bastion, runs: Vec<HeldRun>) -> Greeting {
-    Greeting { facts: facts(bastion.volume), runs, agent_now: house.now(), address: "192.0.2.1:1".into() }
+    Greeting {
+        facts: facts(bastion.volume),
+        runs,
+        agent_now: house.now(),
+        address: "192.0.2.1:1".into(),
+        answers: Vec::new(),
+    }
 }
 
 async fn record(house: &House, agent: AgentId) -> Agent {
