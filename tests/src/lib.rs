@@ -1,6 +1,7 @@
 //! Plays the whole house: real controller, real agents, real sockets, a rehearsal of `rke`.
 //!
 //! - [`mod@bench`]: figures, each beside the limit of the machine in the same run.
+//! - [`cluster_api`]: the Kubernetes API that clusters of a rehearsal answer with.
 //! - [`fuzz`]: what strangers send, changed at random.
 //! - [`house`]: the harness. A test is a sentence about a [`house::World`].
 //! - [`quickstart`]: controller, agent and a first cluster on this machine, in one command.
@@ -8,6 +9,7 @@
 //! - [`sim`]: controller and agents in one process, with simulated time, network and machines.
 
 pub mod bench;
+pub mod cluster_api;
 pub mod fuzz;
 pub mod house;
 pub mod quickstart;

@@ -6,6 +6,7 @@
 
 mod agent;
 mod controller;
+mod kubernetes;
 mod log;
 mod rke;
 mod ssh;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use agent::AgentSection;
 pub use controller::{Address, ControllerSection};
+pub use kubernetes::KubernetesSection;
 pub use log::LogSection;
 pub use rke::RkeSection;
 pub use ssh::SshSection;
@@ -40,6 +42,8 @@ pub struct AgentConfig {
     pub rke: RkeSection,
     /// How `rke` reaches the clusters' hosts.
     pub ssh: SshSection,
+    /// How the clusters' APIs are reached.
+    pub kubernetes: KubernetesSection,
     /// What is logged, and how.
     pub log: LogSection,
 }
@@ -87,9 +91,18 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
     let volumes = section(&root.field("volumes"), VolumesSection::read);
     let rke = section(&root.field("rke"), RkeSection::read);
     let ssh = section(&root.field("ssh"), SshSection::read);
+    let kubernetes = section(&root.field("kubernetes"), KubernetesSection::read);
     let log = section(&root.field("log"), LogSection::read);
     root.finish();
-    Some(AgentConfig { controller: controller?, agent: agent?, volumes: volumes?, rke: rke?, ssh: ssh?, log: log? })
+    Some(AgentConfig {
+        controller: controller?,
+        agent: agent?,
+        volumes: volumes?,
+        rke: rke?,
+        ssh: ssh?,
+        kubernetes: kubernetes?,
+        log: log?,
+    })
 }
 
 type Section<'a> = cratekube_common::intake::Object<'a>;
@@ -152,6 +165,7 @@ mod tests {
         );
         assert!(config.rke.allowed_sha256.is_empty() && config.rke.scope == crate::run::scope::Wanted::Auto);
         assert_eq!(config.ssh, SshSection::Agent);
+        assert_eq!(config.kubernetes, KubernetesSection::default());
     }
 
     #[test]
@@ -163,6 +177,7 @@ mod tests {
             "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576,
                 "silence_timeout": "10m", "phase_timeout": "20m", "scope": "none", "allowed_sha256": ["AB".repeat(32)]},
             "ssh": {"key": "/etc/cratekube/id"},
+            "kubernetes": {"proxy": "http://proxy.internal:3128", "request_timeout": "5s", "ready_timeout": "30m"},
             "log": {"format": "json", "filter": "debug"},
         }))
         .unwrap();
@@ -172,6 +187,8 @@ mod tests {
         assert_eq!(config.volumes.scrub_interval, Duration::from_secs(3_600));
         assert_eq!(config.ssh, SshSection::Key("/etc/cratekube/id".into()));
         assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);
+        assert_eq!(config.kubernetes.proxy.as_deref(), Some("http://proxy.internal:3128"));
+        assert_eq!(config.kubernetes.ready_timeout, Duration::from_secs(1_800));
     }
 
     #[test]
@@ -182,6 +199,7 @@ mod tests {
             "volumes": {"paths": ["/a", "b", "/a"], "require_mount": "yes", "keep_generations": 1},
             "rke": {"run_timeout": "soon", "silence_timeout": "0s", "scope": "cgroup", "allowed_sha256": ["x"], "output_cap": 3, "trace": true},
             "ssh": {"key": "/k", "agent": true},
+            "kubernetes": {"proxy": "https://user:word@proxy", "request_timeout": "1ms"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "stray": 1,
         }));
@@ -201,6 +219,8 @@ mod tests {
             "/rke/output_cap",
             "/rke/trace",
             "/ssh",
+            "/kubernetes/proxy",
+            "/kubernetes/request_timeout",
             "/log/format",
             "/log/filter",
             "/stray",

@@ -32,6 +32,8 @@ pub struct AgentPlan<'a> {
     pub rke: &'a Path,
     /// More settings of its `rke`.
     pub rke_settings: &'a str,
+    /// The proxy through which it reaches the clusters' APIs.
+    pub kubernetes_proxy: &'a str,
     /// Where the controller is, as seen from here.
     pub controller: SocketAddr,
     /// Filter of its log.
@@ -51,12 +53,13 @@ impl AgentHost {
         let text = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = {name:?}\nstate_dir = {state:?}\nslots = 4\n\
              [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n{more}\n[ssh]\nkey = {key:?}\n\
-             [log]\nfilter = {log:?}\n",
+             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\n[log]\nfilter = {log:?}\n",
             port = plan.controller.port(),
             name = plan.name,
             volume = plan.volume,
             rke = plan.rke,
             more = plan.rke_settings,
+            proxy = plan.kubernetes_proxy,
             log = plan.log,
         );
         std::fs::write(&config, text)?;

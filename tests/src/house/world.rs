@@ -1,4 +1,5 @@
-//! A world: one controller, one agent with its volume, a rehearsal of `rke`, a faulty link between.
+//! A world: one controller, one agent with its volume, a rehearsal of `rke` with the APIs of its clusters,
+//! a faulty link between.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +13,7 @@ use super::controller::ControllerHost;
 use super::gate::Gate;
 use super::link::Link;
 use super::rest::Client;
+use crate::cluster_api::ClusterApi;
 use crate::rehearsal::control::Rehearsal;
 use crate::rehearsal::fault::After;
 
@@ -51,6 +53,8 @@ pub struct World {
     pub link: Link,
     /// What stands in for `rke`.
     pub rke: Rehearsal,
+    /// The APIs of the clusters that it built.
+    pub clusters: ClusterApi,
     /// A client that may operate in every environment, and administrate.
     pub client: Client,
     programs: Programs,
@@ -96,16 +100,18 @@ impl World {
             format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n[operations]\n{}\n", setup.operations);
         let controller = ControllerHost::start(&programs.controller, dir.path(), &settings, log).await?;
         let rke = Rehearsal::install(&dir.path().join("bin"), &programs.rke)?;
+        let clusters = ClusterApi::start(rke.fleet()).await?;
+        let proxy = clusters.url();
         let link = Link::to(controller.agents).await?;
         let volume = dir.path().join("volume");
         let plan = AgentPlan {
             rke_settings: setup.rke_settings,
-            ..plan(&programs, dir.path(), "bastion-1", &volume, &rke, link.address(), log)
+            ..plan(&programs, dir.path(), "bastion-1", &volume, (&rke, &proxy), link.address(), log)
         };
         let token = controller.command(&["agent", "join-token"]).await?;
         let agent = AgentHost::start(plan, &token).await?;
         let client = controller.client("tester", &["operator:*", "admin:*"]).await?;
-        Ok(Self { controller, agent, link, rke, client, programs, dir })
+        Ok(Self { controller, agent, link, rke, clusters, client, programs, dir })
     }
 
     /// Another agent, with a volume of its own or another's.
@@ -114,7 +120,8 @@ impl World {
     /// When it does not come up.
     pub async fn another_agent(&self, name: &str, volume: &Path) -> anyhow::Result<AgentHost> {
         let dir = self.dir.path().join(name);
-        let plan = plan(&self.programs, &dir, name, volume, &self.rke, self.link.address(), CHATTY);
+        let proxy = self.clusters.url();
+        let plan = plan(&self.programs, &dir, name, volume, (&self.rke, &proxy), self.link.address(), CHATTY);
         let token = self.controller.command(&["agent", "join-token"]).await?;
         AgentHost::start(plan, &token).await
     }
@@ -160,10 +167,10 @@ fn plan<'a>(
     dir: &'a Path,
     name: &'a str,
     volume: &'a Path,
-    rke: &'a Rehearsal,
+    (rke, kubernetes_proxy): (&'a Rehearsal, &'a str),
     controller: SocketAddr,
     log: &'a str,
 ) -> AgentPlan<'a> {
     let rke = rke.program();
-    AgentPlan { program: &programs.agent, dir, name, volume, rke, rke_settings: "", controller, log }
+    AgentPlan { program: &programs.agent, dir, name, volume, rke, rke_settings: "", kubernetes_proxy, controller, log }
 }

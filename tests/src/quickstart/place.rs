@@ -1,4 +1,4 @@
-//! Where a quickstart lives: its folder, its two processes, its `rke`.
+//! Where a quickstart lives: its folder, its processes, its `rke`.
 
 use std::fs::File;
 use std::io::Write;
@@ -72,6 +72,9 @@ impl Place {
         let binary = self.programs.join("rke-rehearsal");
         let mut rehearsal = Rehearsal::install(&self.dir.join("bin"), &binary)?;
         rehearsal.scale(REHEARSAL_SCALE)?;
+        let mut clusters = Command::new(self.programs.join("cluster-api"));
+        clusters.env_clear().arg(rehearsal.fleet().root()).arg(self.proxy_note());
+        self.detach("clusters", clusters)?;
         Ok(rehearsal.program().to_owned())
     }
 
@@ -97,9 +100,10 @@ impl Place {
             files::write_atomic(&key, b"the rehearsal contacts no host\n")?;
         }
         let port = self.listening("agents")?.port();
+        let proxy = self.kubernetes().await?;
         let config = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = \"quickstart\"\nstate_dir = {state:?}\n\
-             [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n[ssh]\nkey = {key:?}\n"
+             [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n[ssh]\nkey = {key:?}\n{proxy}"
         );
         std::fs::write(self.dir.join("agent.toml"), config)?;
         files::make_dir(&volume)?;
@@ -110,6 +114,25 @@ impl Place {
         output(self.agent(&["enroll", "--token-file", &token_file.to_string_lossy()])).await?;
         self.detach("agent", self.agent(&["run"]).into_std())?;
         self.printed("agent", "in session with the controller").await
+    }
+
+    /// Settings of the agent that lead to the rehearsal's clusters; nothing for real ones.
+    async fn kubernetes(&self) -> anyhow::Result<String> {
+        if self.pid("clusters").is_none() {
+            return Ok(String::new());
+        }
+        let mut timer = tokio::time::interval(std::time::Duration::from_millis(20));
+        let noted = tokio::time::timeout(PATIENCE, async {
+            while !self.proxy_note().exists() {
+                timer.tick().await;
+            }
+        });
+        noted.await.context("the rehearsal's clusters do not say where they are")?;
+        Ok(format!("[kubernetes]\nproxy = {:?}\n", std::fs::read_to_string(self.proxy_note())?))
+    }
+
+    fn proxy_note(&self) -> PathBuf {
+        self.dir.join("clusters.address")
     }
 
     /// Where one of the product's programs is.
@@ -190,7 +213,7 @@ impl Place {
         Ok(())
     }
 
-    /// Stops both processes, the agent first.
+    /// Stops the processes, the agent first.
     pub(crate) fn stop(&self, out: &mut impl Write) -> anyhow::Result<()> {
         let running = self.running();
         if running.is_empty() {
@@ -210,7 +233,7 @@ impl Place {
     }
 
     fn running(&self) -> Vec<(&'static str, Pid)> {
-        ["agent", "controller"].into_iter().filter_map(|name| Some((name, self.pid(name)?))).collect()
+        ["agent", "controller", "clusters"].into_iter().filter_map(|name| Some((name, self.pid(name)?))).collect()
     }
 
     /// The process that the pid file names, if it is still ours.

@@ -98,6 +98,9 @@ pub struct LiveCluster {
     pub name: String,
     /// Node name → address, of nodes that have joined.
     pub nodes: BTreeMap<String, String>,
+    /// The CA that it had before this one, when it has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
 }
 
 /// The directory.

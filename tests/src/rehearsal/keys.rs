@@ -4,6 +4,7 @@
 //! every run, plus what new hosts need. How certificates are made is in `pki`.
 
 use super::fault::Kind;
+use super::fleet::LiveCluster;
 use super::pki::{self, Bundle, PkiError};
 use super::run::Run;
 use super::spec::{Node, Role};
@@ -95,7 +96,11 @@ impl Run<'_> {
             });
             self.stage.kept(kept)?;
         }
-        Ok(())
+        let Some(before) = self.stage.fleet.cluster(old) else { return Ok(()) };
+        let kept = self.stage.fleet.change_cluster(&self.ca, |cluster| {
+            *cluster = LiveCluster { formerly: Some(old.to_owned()), ..before };
+        });
+        self.stage.kept(kept)
     }
 
     fn without_ca(&mut self) -> Stop {
