@@ -128,6 +128,9 @@ impl<L: Listener> Controller<L> {
     ) -> Result<Self, StartError> {
         let data = open_data(&config, Opening::Serve, &clock, &mint)?;
         warn_of_local_key(&config.data.master_key);
+        if let Some(difference) = data.authority.differs_from_settings() {
+            tracing::warn!("{difference}");
+        }
         let cursor_key = data.signing_keys.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
         let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =

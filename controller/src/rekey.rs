@@ -4,6 +4,7 @@
 //! again; what a crash leaves half-way serves nothing and is finished by the same command with either
 //! key (see [`rotation`]). No controller may run meanwhile: its lock is held.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use cratekube_common::runtime::{files, mint::Mint};
@@ -107,11 +108,25 @@ fn check_opens(path: &Path, key: &Key, mint: &Mint) -> Result<(), RekeyError> {
     }
     for entry in std::fs::read_dir(path).map_err(|e| file(path, &e.to_string()))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".sealed") && !SEALED.iter().any(|(known, _)| *known == name) {
+        if !SEALED.iter().any(|(known, _)| *known == name)
+            && (name.ends_with(".sealed") || holds_sealed(&entry.path())?)
+        {
             return Err(file(&entry.path(), "this release does not know what it was sealed for"));
         }
     }
     Ok(())
+}
+
+/// Whether a file is a sealed value, whatever it is called.
+fn holds_sealed(path: &Path) -> Result<bool, RekeyError> {
+    let fault = |e: std::io::Error| file(path, &e.to_string());
+    if !std::fs::symlink_metadata(path).map_err(fault)?.is_file() {
+        return Ok(false);
+    }
+    let mut begin = Vec::new();
+    let opened = std::fs::File::open(path).map_err(fault)?;
+    opened.take(16).read_to_end(&mut begin).map_err(fault)?;
+    Ok(Envelope::is_sealed(&begin))
 }
 
 fn reseal_files(path: &Path, envelope: &Envelope) -> Result<usize, RekeyError> {
@@ -162,6 +177,7 @@ mod tests {
     use crate::store::{Acceptance, Store};
     use cratekube_common::domain::cluster::spec::SpecSecrets;
     use cratekube_common::domain::key_algorithm::KeyAlgorithm;
+    use cratekube_common::domain::run::RunOutcome;
     use cratekube_common::domain::secret::Secret;
     use cratekube_common::runtime::clock;
     use cratekube_common::runtime::tls::sha256_hex;
@@ -259,6 +275,63 @@ mod tests {
         assert_eq!(used.all_opens(&given("0b")).await, before, "and nothing was made anew");
     }
 
+    /// Every sealed value in a data directory: files, and columns of the database.
+    fn sealed_values(path: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            let content = std::fs::read(entry.path()).unwrap();
+            found.push((entry.file_name().to_string_lossy().into_owned(), content));
+        }
+        let db = rusqlite::Connection::open(path.join(crate::store::sqlite::DATABASE_FILE)).unwrap();
+        let tables =
+            "SELECT m.name, c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let columns: Vec<_> = db.prepare(tables).unwrap().query_map([], read).unwrap().map(Result::unwrap).collect();
+        for (table, column) in columns {
+            let sql = format!("SELECT CAST(\"{column}\" AS BLOB) FROM \"{table}\" WHERE \"{column}\" IS NOT NULL");
+            let mut select = db.prepare(&sql).unwrap();
+            let values = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap().map(Result::unwrap);
+            found.extend(values.map(|value| (format!("{table}.{column}"), value)));
+        }
+        found.retain(|(_, value)| Envelope::is_sealed(value));
+        found
+    }
+
+    #[tokio::test]
+    async fn whatever_is_sealed_anywhere_is_found_and_sealed_anew() {
+        let used = Used::new(given("0a")).await;
+        let (data, mint) = (&used.data, &used.mint);
+        let opened = used.open(&given("0a")).unwrap();
+        let envelope = Arc::new(opened.envelope);
+        let house = House::open(Box::new(Folder(data.directory.clone()))).await;
+        let bastion = house.bastion("changes", "*").await;
+        for task in house.lease(bastion, 4).await {
+            let task = task.assignment;
+            house.start(bastion, &task).await;
+            house.settle(bastion, house.report(&task, RunOutcome::Succeeded)).await;
+        }
+        let mut change = house.change_of("prod", "web", Some(crate::store::conformance::house::spec())).await;
+        let sealed = SpecSecrets { registry_passwords: vec![Some(Secret::new(PASSWORD))] };
+        let cluster = house.cluster("prod", "web").await.id;
+        change.change.as_mut().unwrap().sealed_secrets = Some(seal_secrets(&*envelope, cluster, &sealed).unwrap());
+        assert!(matches!(house.store.accept_reconfigure(change).await.unwrap(), Acceptance::Accepted(_)));
+        let anchor = crate::anchor::Anchor::new(&data.directory, Arc::clone(&envelope));
+        anchor.advance(&*house.store, house.now()).await.unwrap();
+        house.store.close().await;
+        drop(opened.lock);
+        let before = sealed_values(&data.directory);
+        let places: std::collections::BTreeSet<_> = before.iter().map(|(place, _)| place.as_str()).collect();
+        let files = SEALED.iter().map(|(name, _)| *name);
+        assert_eq!(places, files.chain(["clusters.sealed_secrets", "revisions.sealed_secrets"]).collect());
+        rotate(data, Some(&used.key_file("0b")), mint).await.unwrap();
+        let new = Envelope::new(&Key::new(vec![0x0b; 32]), mint.clone()).unwrap();
+        let after = sealed_values(&data.directory);
+        assert_eq!(after.len(), before.len());
+        for (place, value) in after {
+            assert!(new.is_current(&value), "{place} is still sealed under the old key");
+        }
+    }
+
     #[tokio::test]
     async fn the_key_beside_the_data_is_replaced_by_one_that_is_made() {
         let used = Used::new(MasterKeySource::Local).await;
@@ -316,10 +389,12 @@ mod tests {
         let serving = used.open(&given("0a")).unwrap();
         assert!(matches!(rotate(&used.data, Some(&file), &used.mint).await, Err(RekeyError::DataDir(_))));
         drop(serving);
-        let stray = used.data.directory.join("new.sealed");
-        std::fs::write(&stray, b"?").unwrap();
-        assert!(rotate(&used.data, Some(&file), &used.mint).await.unwrap_err().to_string().contains("new.sealed"));
-        std::fs::remove_file(stray).unwrap();
+        for (name, content) in [("new.sealed", "?"), ("of-another-name", "CK1?")] {
+            let stray = used.data.directory.join(name);
+            std::fs::write(&stray, content).unwrap();
+            assert!(rotate(&used.data, Some(&file), &used.mint).await.unwrap_err().to_string().contains(name));
+            std::fs::remove_file(stray).unwrap();
+        }
         assert!(!rotation::is_under_way(&used.data.directory));
         used.all_opens(&given("0a")).await;
     }

@@ -3,23 +3,19 @@
 //! Most of these stories need no agent: a cluster that waits for one is operation enough to follow.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::id::RevocationId;
 use cratekube_common::domain::revocation::{Revocation, RevocationKind};
 use cratekube_common::domain::time::Timestamp;
-use cratekube_common::runtime::tls;
 use cratekube_controller::store::Store as _;
 use cratekube_controller::store::sqlite::{SqliteOptions, SqliteStore};
 use cratekube_tests::house::controller::ControllerHost;
 use cratekube_tests::house::rest::Ask;
-use cratekube_tests::house::{Client, Events, World, specs};
+use cratekube_tests::house::search::files_with;
+use cratekube_tests::house::{Client, Events, specs};
 use cratekube_tests::programs;
 use http::Method;
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -204,76 +200,6 @@ async fn hostile_row_20_a_token_of_one_controller_is_nothing_to_another() -> any
 }
 
 #[tokio::test]
-async fn hostile_row_21_a_token_is_nothing_to_the_agents_listener_and_a_certificate_nothing_to_users()
--> anyhow::Result<()> {
-    let world = World::start(programs!()).await?;
-    let token = world.controller.command(&["token", "issue", "--subject", "root", "--grant", "admin:*"]).await?;
-    let ca = std::fs::read(world.controller.data().join("ca.pem"))?;
-    for call in ["Session", "Output", "Renew"] {
-        let status = grpc_status(world.controller.agents, &ca, call, &token).await?;
-        assert_eq!(status, "16", "{call} is UNAUTHENTICATED with a user's token and no certificate");
-    }
-    let identity: Value = serde_json::from_slice(&std::fs::read(world.path().join("agent-state/identity.json"))?)?;
-    let status = with_certificate(world.controller.rest, &ca, &identity).await?;
-    assert_eq!(status, 401, "an agent's certificate is no token");
-    world.finish().await
-}
-
-/// Calls the agents' listener with a token and without a certificate; answers the status of gRPC.
-async fn grpc_status(address: std::net::SocketAddr, ca: &[u8], call: &str, token: &str) -> anyhow::Result<String> {
-    let mut config = client_config(ca)?.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = tls_to(address, config).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = http::Request::post(format!("https://localhost/cratekube.agent.v1.AgentLink/{call}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("authorization", format!("Bearer {token}"))
-        .body(Full::new(bytes::Bytes::from_static(&[0, 0, 0, 0, 0])))?;
-    let response = sender.send_request(request).await?;
-    let in_head = response.headers().get("grpc-status").cloned();
-    let trailers = response.into_body().collect().await?.trailers().cloned().unwrap_or_default();
-    let status = in_head.or_else(|| trailers.get("grpc-status").cloned());
-    Ok(status.ok_or_else(|| anyhow::anyhow!("no status"))?.to_str()?.to_owned())
-}
-
-/// Asks the users' listener with an agent's certificate and without a token; answers the status.
-async fn with_certificate(address: std::net::SocketAddr, ca: &[u8], identity: &Value) -> anyhow::Result<u16> {
-    let (chain, key) = (text(&identity["certificate_pem"]), text(&identity["key_pem"]));
-    let chain = tls::certificates(chain.as_bytes()).map_err(anyhow::Error::msg)?;
-    let key = tls::private_key(key.as_bytes()).map_err(anyhow::Error::msg)?;
-    let mut config = client_config(ca)?.with_client_auth_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let stream = tls_to(address, config).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = http::Request::get("/v1/environments").header("host", "localhost");
-    Ok(sender.send_request(request.body(Full::new(bytes::Bytes::new()))?).await?.status().as_u16())
-}
-
-fn client_config(
-    ca: &[u8],
-) -> anyhow::Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in tls::certificates(ca).map_err(anyhow::Error::msg)? {
-        roots.add(certificate)?;
-    }
-    let builder = rustls::ClientConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots))
-}
-
-async fn tls_to(
-    address: std::net::SocketAddr,
-    config: rustls::ClientConfig,
-) -> anyhow::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
-    let tcp = tokio::net::TcpStream::connect(address).await?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    Ok(connector.connect(ServerName::try_from("localhost")?, tcp).await?)
-}
-
-#[tokio::test]
 async fn hostile_row_78_the_audit_log_is_verified_beside_the_controller_and_a_change_is_found() -> anyhow::Result<()> {
     let mut lodge = Lodge::open().await?;
     let body = json!({"kind": "token", "value": "t-1", "reason": "the-first-of-its-kind"});
@@ -353,23 +279,4 @@ async fn hostile_row_72_and_78_planted_secrets_are_found_nowhere() -> anyhow::Re
         assert!(found.is_empty(), "{found:?}");
     }
     Ok(())
-}
-
-/// Files below a folder that contain a text.
-fn files_with(folder: &Path, needle: &str) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let (mut found, mut waiting) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(path) = waiting.pop() {
-        let kind = std::fs::symlink_metadata(&path)?.file_type();
-        if kind.is_dir() {
-            for entry in std::fs::read_dir(&path)? {
-                waiting.push(entry?.path());
-            }
-        } else if kind.is_file() {
-            let content = std::fs::read(&path)?;
-            if content.windows(needle.len()).any(|window| window == needle.as_bytes()) {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
 }

@@ -1,9 +1,8 @@
 //! Rows of `hostile.md` that need the whole house: what is planted must be found nowhere, floods must
 //! not grow memory, and what a run prints must not reach a reader as anything but text.
 
-use std::path::Path;
-
 use cratekube_tests::house::rest::Ask;
+use cratekube_tests::house::search::files_with;
 use cratekube_tests::house::{World, specs};
 use cratekube_tests::programs;
 use cratekube_tests::rehearsal::fault::{Fault, Kind};
@@ -217,23 +216,4 @@ async fn hostile_row_71_a_flood_without_newlines_is_stored_whole_and_the_run_suc
     let run = std::fs::read_dir(runs)?.next().ok_or_else(|| anyhow::anyhow!("no run"))??.path();
     assert!(output.body == std::fs::read(run.join("output.log"))?, "every byte, in order");
     world.finish().await
-}
-
-/// Files below a folder that contain a text.
-fn files_with(folder: &Path, needle: &str) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let (mut found, mut waiting) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(path) = waiting.pop() {
-        let kind = std::fs::symlink_metadata(&path)?.file_type();
-        if kind.is_dir() {
-            for entry in std::fs::read_dir(&path)? {
-                waiting.push(entry?.path());
-            }
-        } else if kind.is_file() {
-            let content = std::fs::read(&path)?;
-            if content.windows(needle.len()).any(|window| window == needle.as_bytes()) {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
 }

@@ -62,6 +62,10 @@ impl Run {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Authority {
     colon: bool,
+    /// What follows the colon is no port.
+    no_port: bool,
+    /// The user and the password have ended.
+    at: bool,
     held: u32,
     seen: u32,
 }
@@ -74,8 +78,9 @@ const NO_PORT: u32 = 6;
 impl Authority {
     /// Takes the next byte; false when it ends the authority.
     pub(super) fn step(&mut self, byte: u8, marks: &mut Marks<'_>) -> bool {
-        let ends =
-            byte <= b' ' || matches!(byte, b'/' | b'?' | b'#' | b'\\' | b'"' | b'\'' | b'`' | b'<' | b'>' | b',');
+        // A password may have what ends a host; behind digits it is the path, or `@sha256:` of an image.
+        let ends_host = matches!(byte, b'/' | b'?' | b'#') && (self.at || !self.no_port);
+        let ends = byte <= b' ' || ends_host || matches!(byte, b'\\' | b'"' | b'\'' | b'`' | b'<' | b'>' | b',');
         if ends || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'|') {
             return false;
         }
@@ -83,13 +88,17 @@ impl Authority {
         match byte {
             b'@' if self.colon => {
                 marks.before(std::mem::take(&mut self.held));
+                self.at = true;
                 return true;
             }
             b':' if !self.colon => {
                 self.colon = true;
                 return true;
             }
-            _ if self.colon => self.held += 1,
+            _ if self.colon => {
+                self.held += 1;
+                self.no_port |= !byte.is_ascii_digit();
+            }
             _ => {}
         }
         if self.seen > LONGEST {

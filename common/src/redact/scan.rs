@@ -14,11 +14,13 @@ use super::known::KnownSecrets;
 use super::marks::Marks;
 use super::run::{Authority, Run};
 use super::skim::{self, Skim};
-use super::value::{Name, Next, Value};
+use super::value::{Line, Lines, Name, Next, Value};
 use super::words::{self, Word};
 
-/// Bytes that are remembered to know what stands before a mark.
-const LOOK_BACK: usize = 16;
+/// Bytes that are remembered to know what stands before a mark, or a name on its line.
+const LOOK_BACK: usize = 96;
+/// So far back from a name the beginning of its line is looked for; with the name it is remembered.
+const LINE_BACK: usize = 64;
 /// Most letters of an escape: `\u003d`.
 const ESCAPE: usize = 6;
 /// So much of a known secret, cut off by the end of the output, is masked.
@@ -41,6 +43,7 @@ pub struct Scanner {
 struct Busy {
     name: Option<Name>,
     value: Option<Value>,
+    lines: Option<Lines>,
     runs: Vec<Run>,
     authority: Option<Authority>,
     label: Option<Label>,
@@ -149,11 +152,12 @@ impl Scanner {
     }
 
     fn announced(&mut self, text: &str, word: Word, input: &[u8], i: usize) {
+        let line = if matches!(word, Word::Name) { self.line(input, i, text.len()) } else { Line::Other };
         let busy = &mut self.busy;
         match word {
-            Word::Name => busy.name = Some(Name::new(false, false)),
-            Word::Header => busy.name = Some(Name::new(false, true)),
-            Word::Flag => busy.name = Some(Name::new(true, false)),
+            Word::Name => busy.name = Some(Name::new(false, false, line)),
+            Word::Header => busy.name = Some(Name::new(false, true, line)),
+            Word::Flag => busy.name = Some(Name::new(true, false, line)),
             Word::Begin => (busy.block, busy.label) = (None, Some(Label::default())),
             Word::End => (busy.block, busy.label) = (None, None),
             Word::Encoded => busy.block = Some(Block::encoded()),
@@ -171,11 +175,7 @@ impl Scanner {
     fn stands_apart(&self, input: &[u8], i: usize, length: usize) -> bool {
         let end = self.recent.len() + i + 1 - length;
         let start = end.saturating_sub(ESCAPE);
-        let byte = |at: usize| match at.checked_sub(self.recent.len()) {
-            Some(at) => input[at],
-            None => self.recent[at],
-        };
-        let before: Vec<u8> = (start..end).map(byte).collect();
+        let before: Vec<u8> = (start..end).map(|at| self.byte(input, at)).collect();
         let escaped = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
         match *before.as_slice() {
             [] => true,
@@ -184,6 +184,37 @@ impl Scanner {
             [.., b'%', a, b] => escaped(&[a, b]),
             [b'\\', b'u', ref digits @ ..] => digits.len() == ESCAPE - 2 && escaped(digits),
             _ => false,
+        }
+    }
+
+    /// How the line begins on which a name of this length ends here.
+    fn line(&self, input: &[u8], i: usize, length: usize) -> Line {
+        let name = self.recent.len() + i + 1 - length;
+        let before = |at: usize| at.checked_sub(1).map(|at| self.byte(input, at));
+        let (mut begin, first) = (name, name.saturating_sub(LINE_BACK));
+        let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        while begin > first && before(begin).is_some_and(is_of_key) {
+            begin -= 1;
+        }
+        let key = begin;
+        while begin > first && before(begin).is_some_and(|byte| matches!(byte, b' ' | b'-')) {
+            begin -= 1;
+        }
+        let escapes = |byte: Option<u8>| matches!(byte, Some(b'n' | b'r'));
+        match before(begin) {
+            // The beginning of the output: what is remembered goes further back than is looked.
+            None | Some(b'\n' | b'\r') => Line::Key(u32::try_from(key - begin).unwrap_or(u32::MAX)),
+            Some(b'\\') if begin < name && escapes(Some(self.byte(input, begin))) => Line::Escaped,
+            last if escapes(last) && before(begin - 1) == Some(b'\\') => Line::Escaped,
+            _ => Line::Other,
+        }
+    }
+
+    /// A byte of what is remembered and of what is looked at.
+    fn byte(&self, input: &[u8], at: usize) -> u8 {
+        match at.checked_sub(self.recent.len()) {
+            Some(at) => input[at],
+            None => self.recent[at],
         }
     }
 
@@ -217,9 +248,10 @@ impl Scanner {
 
 impl Busy {
     fn is_busy(&self) -> bool {
-        let Self { name, value, runs, authority, label, block } = self;
+        let Self { name, value, lines, runs, authority, label, block } = self;
         name.is_some()
             || value.is_some()
+            || lines.is_some()
             || !runs.is_empty()
             || authority.is_some()
             || label.is_some()
@@ -230,10 +262,17 @@ impl Busy {
         self.runs.retain_mut(|run| run.step(byte, marks));
         self.authority.take_if(|authority| !authority.step(byte, marks));
         self.block.take_if(|block| !block.step(byte, marks));
-        self.value.take_if(|value| !value.step(byte, marks));
+        self.lines.take_if(|lines| !lines.step(byte, marks));
+        if let Some(value) = self.value.take_if(|value| !value.step(byte, marks)) {
+            self.lines = self.lines.take().or(value.below(byte));
+        }
         match self.name.as_mut().map(|name| name.step(byte)) {
             None | Some(Next::Wait) => {}
             Some(Next::Nothing) => self.name = None,
+            Some(Next::Below(lines)) => {
+                self.name = None;
+                self.lines.get_or_insert(lines);
+            }
             Some(Next::Behind(value)) => self.follow(value, None, marks),
             Some(Next::Here(value)) => self.follow(value, Some(byte), marks),
         }

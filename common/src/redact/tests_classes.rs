@@ -143,7 +143,7 @@ fn encoded_keys() -> impl Strategy<Value = Planted> {
 }
 
 /// Names, how their values begin and end, and which letters these have.
-const NAMED: [(&str, &str, &str); 25] = [
+const NAMED: [(&str, &str, &str); 30] = [
     ("password: ", "\n", "bare"),
     ("    password=", "\n", "bare"),
     ("user=x password=", " host=y\n", "bare"),
@@ -169,6 +169,11 @@ const NAMED: [(&str, &str, &str); 25] = [
     ("msg=\"password: \\\"", "\\\"\\n\"\n", "json in json"),
     ("\"{\\\\\\\"token\\\\\\\":\\\\\\\"", "\\\\\\\"}\"\n", "plain"),
     ("passphrase => `", "` y\n", "plain"),
+    ("password: ", "\n", "line"),
+    ("  - registry-password:   ", "\r\n", "line"),
+    ("    token:\t", "\n", "line"),
+    ("msg=\"x:\\n- password: ", "\\n  user: u\"\n", "escaped line"),
+    ("msg=\"\\npassword: ", "\"\n", "escaped line"),
 ];
 
 fn named() -> impl Strategy<Value = Planted> {
@@ -180,6 +185,8 @@ fn named() -> impl Strategy<Value = Planted> {
                 "bare" => bare.replace(['[', '{', '(', ':', '=', '>', '|', ',', ';', '*'], "x"),
                 "json" => json(&any),
                 "json in json" => json(&json(&any)),
+                "line" => format!("x{any}"),
+                "escaped line" => format!("x{}", any.replace(['"', '\\', '\''], " ")),
                 "single" => any.replace('\\', "/").replace('\'', "''"),
                 _ => plain,
             };
@@ -225,11 +232,40 @@ fn headers() -> impl Strategy<Value = Planted> {
     let url = ("[a-z]{0,8}", "[!$%*+;=A-Za-z0-9~.@:_-]{1,40}").prop_map(|(user, password)| {
         open(&format!("https://{user}:")).secret(&password.replace('@', "x")).open("@registry.example:5000/v2/\n")
     });
-    prop_oneof![named, bearer, url]
+    let steep = ("[a-z]{1,8}", "[a-z][!$%*+;=A-Za-z0-9~._:/?#-]{3,40}").prop_map(|(user, password)| {
+        open(&format!("https://{user}:")).secret(&password).open("@registry.example:5000/v2/\n")
+    });
+    prop_oneof![named, bearer, url, steep]
+}
+
+/// Values of YAML that go on over lines: signs, quotes, or nothing but their indentation tell.
+fn lines() -> impl Strategy<Value = Planted> {
+    let keys = ["password:", "- password:", "    db-password:", "  - token:"];
+    let signs = [" |\n", " >\n", " |-\n", " |2+ # x\n", " x first\n", " \"first\n", "  'first\n"];
+    let line = prop_oneof![8 => "[!-~][ -~]{0,40}", 1 => Just(String::new())];
+    (select(keys.to_vec()), select(signs.to_vec()), prop::collection::vec((1usize..5, line), 1..5)).prop_map(
+        |(key, sign, lines)| {
+            let indent = key.find(char::is_alphabetic).unwrap();
+            let mut planted = open(key);
+            // A sign that says more than one letter is masked like the value that it may be.
+            planted = match sign.trim() {
+                "|" | ">" => planted.open(sign),
+                _ => {
+                    let begin = sign.find(|c: char| !" \"'|>".contains(c)).unwrap();
+                    planted.open(&sign[..begin]).secret(sign[begin..].trim_end()).open("\n")
+                }
+            };
+            for (more, line) in &lines {
+                let blanks = if line.is_empty() { 0 } else { indent + more };
+                planted = planted.open(&" ".repeat(blanks)).secret(line).open("\n");
+            }
+            planted
+        },
+    )
 }
 
 pub(super) fn any_class() -> impl Strategy<Value = Planted> {
-    prop_oneof![keys(), encoded_keys(), named(), tokens(), headers()]
+    prop_oneof![keys(), encoded_keys(), named(), tokens(), headers(), lines()]
 }
 
 /// Whether no eight letters of a secret are left, but for those that stand in public text as well.
@@ -299,6 +335,23 @@ fn lines_of_others_between_those_of_a_key_stay_readable() {
     let text = format!("-----BEGIN PRIVATE KEY-----\n{one}\n{event}{two}\n{event}no end comes\n{event}");
     let expected = text.replace(&one, &"*".repeat(64)).replace(&two, &"*".repeat(20));
     assert_eq!(super::text(&text), expected);
+}
+
+#[test]
+fn what_is_known_to_be_no_secret_stays_where_a_value_might_go_on() {
+    for text in [
+        "secret:\n  secretName: web-tls\n  optional: true\n",
+        "user=x password=* host=db port=5432\n",
+        "http://127.0.0.1:5000/rancher/x@sha256:9f86d081884c7d65\n",
+        "pull 127.0.0.1:5999/rancher/x:v1, then https://example.org/a/b@c\n",
+        "password: *******\nuser: robot\n  - name: other\n",
+        "- token: *\n- name: b\n  kind: c\n",
+    ] {
+        assert_eq!(super::text(text), text);
+    }
+    let folded = "a:\n  password: |\n    one two\n\n    three\n  user: robot\n";
+    let masked = "a:\n  password: |\n    *******\n\n    *****\n  user: robot\n";
+    assert_eq!(super::text(folded), masked);
 }
 
 #[test]

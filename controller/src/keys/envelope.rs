@@ -75,6 +75,12 @@ impl Envelope {
         Ok((!self.is_current(sealed)).then(|| self.seal(context, &plain)))
     }
 
+    /// Whether bytes begin as a sealed value does, under whatever key.
+    #[must_use]
+    pub fn is_sealed(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// Seals a value for a context.
     #[must_use]
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Vec<u8> {

@@ -137,6 +137,20 @@ impl Authority {
         self.algorithm
     }
 
+    /// Why the authority's own key is not what the settings ask for, when it is not: it was made before
+    /// they were changed, and is never made anew by itself.
+    #[must_use]
+    pub fn differs_from_settings(&self) -> Option<String> {
+        let (own, wanted) = (keys::of(&self.certificate), self.algorithm);
+        (own != Some(wanted)).then(|| {
+            let own = own.map_or("of another kind", KeyAlgorithm::as_str);
+            format!(
+                "the authority's own key is {own} although pki.key_algorithm is {wanted}: it was made before the \
+                 setting, and stays; what it certifies from now on is {wanted}"
+            )
+        })
+    }
+
     /// Certificates that agents and controllers trust.
     #[must_use]
     pub fn trust_bundle(&self) -> Vec<CertificateDer<'static>> {
@@ -216,6 +230,19 @@ pub(super) mod tests {
             let (_, read) = x509_parser::parse_x509_certificate(certificate).unwrap();
             let slow_agent = now.as_millis() / 1_000 - 600;
             assert!(read.validity().not_before.timestamp() <= slow_agent, "{:?}", read.validity());
+        }
+    }
+
+    #[test]
+    fn an_authority_that_is_not_what_the_settings_ask_for_stays_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = load(dir.path(), true, 1).unwrap();
+        assert_eq!(first.differs_from_settings(), None);
+        for wanted in [KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa4096] {
+            let later = load_with(dir.path(), false, 1, wanted).unwrap();
+            let said = later.differs_from_settings().unwrap();
+            assert!(said.contains("is ecdsa-p256 although") && said.contains(wanted.as_str()), "{said}");
+            assert_eq!(later.fingerprint(), first.fingerprint());
         }
     }
 

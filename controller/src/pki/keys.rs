@@ -5,6 +5,7 @@
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize};
+use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use x509_parser::public_key::PublicKey;
 
@@ -24,6 +25,17 @@ pub(super) fn make(algorithm: KeyAlgorithm) -> Result<KeyPair, rcgen::Error> {
         KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyAlgorithm::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
         KeyAlgorithm::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
+    }
+}
+
+/// The kind of key that a certificate of ours was made for.
+pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<KeyAlgorithm> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    match certificate.public_key().parsed().ok()? {
+        PublicKey::EC(point) if point.key_size() == 256 => Some(KeyAlgorithm::EcdsaP256),
+        PublicKey::EC(point) if point.key_size() == 384 => Some(KeyAlgorithm::EcdsaP384),
+        PublicKey::RSA(rsa) if rsa.key_size() == 4096 => Some(KeyAlgorithm::Rsa4096),
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! forget it; what an endpoint does itself is ask for a role. Another environment's objects are not
 //! there (404), whatever exists; a role that is too weak in an own environment is 403.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -11,11 +12,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cratekube_common::domain::environment::{Role, role_in};
 use cratekube_common::domain::name::EnvironmentName;
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, Uri, header, request::Parts};
 
 use super::furnish::RequestId;
 use super::origin::Origin;
 use super::problem::{ANONYMOUS, Kind, Problem};
+use super::query::Params;
 use super::state::RestState;
 use crate::auth::Claims;
 use crate::service::Actor;
@@ -92,6 +94,18 @@ impl Caller {
         }
         let detail = "this needs the role admin in all environments (`*`)";
         Err(Problem::new(Kind::Forbidden, detail).refused(&self.actor.subject, detail))
+    }
+}
+
+impl Caller {
+    /// The object of a request that says nothing but which one it is, for administrators.
+    ///
+    /// # Errors
+    /// 403 for others, 400 for parameters, 404 for what is no id.
+    pub(super) fn administered<T: FromStr>(&self, uri: &Uri, id: &str) -> Result<T, Problem> {
+        self.require_admin()?;
+        Params::read(uri, &[])?;
+        id.parse().map_err(|_| Problem::not_found())
     }
 }
 

@@ -13,9 +13,11 @@ use cratekube_common::domain::join_token::JoinToken;
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::query::Query;
 use cratekube_common::domain::run::{Assignment, HeldRun, RunReport};
-use cratekube_common::domain::secret::MASK;
+use cratekube_common::domain::secret::{MASK, Secret};
 use cratekube_common::intake::parse_json;
+use cratekube_common::redact::{KnownSecrets, Login, Redactor};
 use cratekube_common::runtime::{clock, mint::Mint, tls};
+use cratekube_common::yaml;
 use cratekube_controller::auth::{SigningKey, Tokens};
 use cratekube_controller::keys::Envelope;
 use cratekube_controller::pki::authority::Authority;
@@ -49,7 +51,19 @@ impl std::fmt::Debug for Target {
 /// All targets.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    vec![jwt(), join_token(), agent_message(), controller_message(), json(), envelope(), request(), pem(), state()]
+    vec![
+        jwt(),
+        join_token(),
+        agent_message(),
+        controller_message(),
+        json(),
+        yaml(),
+        redactor(),
+        envelope(),
+        request(),
+        pem(),
+        state(),
+    ]
 }
 
 fn target(name: &'static str, corpus: Vec<Vec<u8>>, run: impl Fn(&[u8]) + 'static) -> Target {
@@ -241,6 +255,56 @@ fn json() -> Target {
             assert!(registry["password"].is_null() || registry["password"] == MASK, "{registry}");
         }
     })
+}
+
+/// What is read of a text of YAML is what is read of the same written as JSON, which is YAML; depth is bounded.
+fn yaml() -> Target {
+    let corpus = vec![
+        b"apiVersion: v1\nkind: Secret\nmetadata: {name: x, labels: {a: 'b'}}\ndata:\n  k: |\n    text\n".to_vec(),
+        b"a: 1\n---\nb: [x, \"y\", 3]\n...\n".to_vec(),
+        b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n".to_vec(),
+        b"<<: {a: 1}\na: NO\nb: 0755\nc: !!python/object x\na: 2\n".to_vec(),
+        b"- - - - - - - - x\n".to_vec(),
+    ];
+    target("yaml", corpus, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let Ok(documents) = yaml::read(text) else { return };
+        for document in documents {
+            let written = document.value.to_string();
+            let again = yaml::read(&written).unwrap_or_else(|faults| panic!("{faults:?}: {written}"));
+            assert_eq!(again.first().map(|document| &document.value), Some(&document.value), "{written}");
+        }
+    })
+}
+
+/// However output is cut, the same of it is masked, as much comes out as went in, newlines stay, and a
+/// password that is known is not in it.
+fn redactor() -> Target {
+    const PASSWORD: &str = "canary-secret-42";
+    let known = KnownSecrets::of(&[Login { user: Some("robot".into()), password: Secret::new(PASSWORD) }]);
+    let corpus = vec![
+        b"password: one two\n  three\nuser: u\nmsg=\"{\\\"token\\\":\\\"abc\\\"}\"\n".to_vec(),
+        b"-----BEGIN PRIVATE KEY-----\nMIIabcdefghijklmnopqrstuvwxyz\n-----END PRIVATE KEY-----\n".to_vec(),
+        b"https://u:pa/ss@host/x Authorization: Bearer eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.c2ln\n".to_vec(),
+        format!("login with {PASSWORD} AKIAABCDEFGHIJKLMNOP ckk1_0123456789\n").into_bytes(),
+    ];
+    target("redactor", corpus, move |bytes| {
+        let whole = redacted(known.as_ref(), [bytes]);
+        // Cuts that are the input's own choice.
+        let size = bytes.first().map_or(1, |byte| usize::from(*byte % 61) + 1);
+        assert_eq!(redacted(known.as_ref(), bytes.chunks(size)), whole, "cut into pieces of {size}");
+        let kept = |(out, was): (&u8, &u8)| out == was || *out == b'*' && !matches!(was, b'\n' | b'\r');
+        assert!(whole.len() == bytes.len() && whole.iter().zip(bytes).all(kept));
+        let leaks = |text: &[u8]| text.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes());
+        assert!(!leaks(&whole), "a known password is shown");
+    })
+}
+
+fn redacted<'a>(known: Option<&KnownSecrets>, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let (mut redactor, mut out) = (Redactor::new(known), Vec::new());
+    chunks.into_iter().for_each(|chunk| out.extend_from_slice(redactor.pass(chunk)));
+    out.extend_from_slice(redactor.finish());
+    out
 }
 
 /// Nothing but what was sealed opens.

@@ -149,6 +149,13 @@ async fn hostile_row_36_a_ban_holds_until_it_is_lifted_and_cuts_what_is_open() -
     house.finish().await
 }
 
+/// A call with a user's token.
+fn bearing<T>(token: &str, message: T) -> anyhow::Result<tonic::Request<T>> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", token.parse()?);
+    Ok(request)
+}
+
 #[tokio::test]
 async fn hostile_row_21_a_token_is_nothing_to_grpc_and_a_certificate_nothing_to_rest() -> anyhow::Result<()> {
     let house = Indoors::start(json!({})).await?;
@@ -157,10 +164,14 @@ async fn hostile_row_21_a_token_is_nothing_to_grpc_and_a_certificate_nothing_to_
     let token = house.join_token(json!({})).await?;
     let tls = cratekube_agent::link::tls::pinned(&token.ca_sha256, &house.clock())?;
     let connection = host.connector().connect(tls).await?;
-    let mut request = tonic::Request::new(v1::RenewRequest::default());
-    request.metadata_mut().insert("authorization", format!("Bearer {}", house.token()?).parse()?);
-    let refused = connection.link().renew(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    let token = format!("Bearer {}", house.token()?);
+    let mut link = connection.link();
+    let renewed = link.renew(bearing(&token, v1::RenewRequest::default())?).await.err();
+    let session = link.session(bearing(&token, tokio_stream::empty())?).await.err();
+    let output = link.output(bearing(&token, tokio_stream::empty())?).await.err();
+    for refused in [renewed, session, output] {
+        assert_eq!(refused.map(|status| status.code()), Some(Code::Unauthenticated));
+    }
     // An agent's certificate where users call, without a token: the listener does not even ask for it.
     let tls = cratekube_agent::link::tls::enrolled(&identity, &house.clock())?;
     let answer = super::handshakes::get(house.rest, tls, "/v1/environments").await?;

@@ -37,6 +37,16 @@ fn roots(house: &Indoors) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
+/// The certificates that the listener for users shows.
+pub(super) async fn shown(house: &Indoors) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let builder = ClientConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions()?;
+    let config = builder.with_root_certificates(roots(house)?).with_no_client_auth();
+    let tcp = TcpStream::connect(house.rest).await?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?;
+    let (_, session) = stream.get_ref();
+    Ok(session.peer_certificates().unwrap_or_default().to_vec())
+}
+
 /// A self-made authority, and a certificate of it for an agent's name.
 fn other_authority(identity: &Identity, usage: ExtendedKeyUsagePurpose) -> anyhow::Result<Identity> {
     let mut params = CertificateParams::default();

@@ -74,6 +74,26 @@ async fn hostile_row_38_an_ended_certificate_can_be_renewed_for_a_week_and_do_no
 }
 
 #[tokio::test]
+async fn where_rsa_4096_is_asked_for_authority_listeners_and_agents_have_it_and_keep_it() -> anyhow::Result<()> {
+    let house = Indoors::start(json!({"pki": {"key_algorithm": "rsa-4096"}})).await?;
+    let (host, first) = house.agent("bastion-1").await?;
+    let connection = host.connect(&first).await?;
+    assert!(connection.accepted().await.is_ok());
+    house.clock.jump(17 * HOUR_MS);
+    let renewed = host.renew(&first, &connection).await?.identity;
+    assert!(call(&host, &renewed).await?.is_ok());
+    let shown = super::handshakes::shown(&house).await?;
+    for certificate in [&first.chain, &renewed.chain, &shown].into_iter().flatten() {
+        let (_, read) = x509_parser::parse_x509_certificate(certificate)?;
+        let key = read.public_key().parsed()?;
+        assert!(matches!(key, x509_parser::public_key::PublicKey::RSA(_)), "{}", read.subject());
+        assert_eq!(key.key_size(), 4096, "{}", read.subject());
+    }
+    assert_eq!((first.chain.len(), renewed.chain.len(), shown.len()), (2, 2, 2), "the authority's with each");
+    house.finish().await
+}
+
+#[tokio::test]
 async fn hostile_row_38_the_doctor_lets_an_ended_certificate_be_renewed_and_asks_for_a_token_after_a_week()
 -> anyhow::Result<()> {
     let house = Indoors::start(json!({})).await?;

@@ -48,6 +48,7 @@ async fn hostile_row_38_a_certificate_is_renewed_in_the_middle_of_a_run_that_nev
     // From now on the controller certifies stronger keys only, and tells its agents so.
     world.controller.process.stop().await?;
     world.controller.restart_with(&[("CRATEKUBE_PKI__KEY_ALGORITHM", "ecdsa-p384")]).await?;
+    world.controller.process.line("own key is ecdsa-p256 although pki.key_algorithm is ecdsa-p384").await?;
     world.agent.process.line("the agent's certificate is renewed").await?;
     drop(passage);
     let operation = world.client.ended(accepted.header("location")).await?;

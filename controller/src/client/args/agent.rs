@@ -44,7 +44,7 @@ Examples:
     /// The token is a secret: hand it over in a file or on standard input, not on a command line.
     #[command(after_help = "\
 Examples:
-  cratekube agent join-token --agent bastion-2 --environments 'team-*' > join-token
+  (umask 077; cratekube agent join-token --agent bastion-2 --environments 'team-*' > join-token)
   cratekube agent join-token --lifetime 1h")]
     JoinToken(JoinToken),
 }

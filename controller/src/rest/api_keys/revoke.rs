@@ -6,7 +6,6 @@ use http::StatusCode;
 
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
-use crate::rest::query::Params;
 use crate::rest::state::RestState;
 
 /// End an API key; tokens that were made from it count no more, and their streams are cut.
@@ -19,9 +18,7 @@ pub(in crate::rest) async fn revoke(
     Path(id): Path<String>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<StatusCode, Problem> {
-    caller.require_admin()?;
-    Params::read(&uri, &[])?;
-    let id: ApiKeyId = id.parse().map_err(|_| Problem::not_found())?;
+    let id: ApiKeyId = caller.administered(&uri, &id)?;
     state.service.revoke_api_key(caller.actor(), &state.tokens, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

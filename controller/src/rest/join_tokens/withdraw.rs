@@ -6,7 +6,6 @@ use http::StatusCode;
 
 use crate::rest::caller::Caller;
 use crate::rest::problem::Problem;
-use crate::rest::query::Params;
 use crate::rest::state::RestState;
 
 /// Take back a join token that was not used.
@@ -19,9 +18,7 @@ pub(in crate::rest) async fn withdraw(
     Path(id): Path<String>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<StatusCode, Problem> {
-    caller.require_admin()?;
-    Params::read(&uri, &[])?;
-    let id: JoinTokenId = id.parse().map_err(|_| Problem::not_found())?;
+    let id: JoinTokenId = caller.administered(&uri, &id)?;
     state.service.withdraw_join_token(caller.actor(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

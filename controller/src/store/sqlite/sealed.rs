@@ -43,6 +43,23 @@ mod tests {
     use crate::store::sqlite::migrate;
 
     #[test]
+    fn every_column_that_may_hold_a_sealed_value_is_known() {
+        // Whoever adds a column of bytes says here what they are, and to `PLACES` when they are sealed.
+        const HASHES: [(&str, &str); 4] =
+            [("api_keys", "key_sha256"), ("attempts", "report_sha256"), ("audit", "hash"), ("audit", "previous_hash")];
+        let dir = tempfile::tempdir().unwrap();
+        let db = migrate::open_writer(&dir.path().join("test.db"), 512).unwrap();
+        let columns = "SELECT m.name, c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c \
+                       WHERE m.type = 'table' AND c.type = 'BLOB' ORDER BY 1, 2";
+        let mut select = db.prepare(columns).unwrap();
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let found: BTreeSet<_> = select.query_map([], read).unwrap().map(Result::unwrap).collect();
+        let sealed = PLACES.iter().map(|(table, _)| (*table, "sealed_secrets"));
+        let known = sealed.chain(HASHES).map(|(table, column)| (table.to_owned(), column.to_owned())).collect();
+        assert_eq!(found, known);
+    }
+
+    #[test]
     fn the_secrets_of_specs_that_a_cluster_had_are_sealed_anew_too() {
         let dir = tempfile::tempdir().unwrap();
         let db = migrate::open_writer(&dir.path().join("test.db"), 512).unwrap();

@@ -1,0 +1,3 @@
+#![no_main]
+
+cratekube_fuzz::target!("join-token");
