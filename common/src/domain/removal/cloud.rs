@@ -72,6 +72,9 @@ pub struct CloudObject {
     /// Its sort within its kind, for its price: `gp3`, `network`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flavour: Option<String>,
+    /// How far it is in its life, where that matters: `pending`, `completed` or `error` of a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// True when it goes with the instance it is attached to: a root volume, a first network interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub goes_with_instance: bool,

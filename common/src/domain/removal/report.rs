@@ -140,6 +140,7 @@ mod tests {
             attached_to: Vec::new(),
             size_gib: Some(8),
             flavour: Some("gp3".into()),
+            state: None,
             goes_with_instance: false,
         }
     }
