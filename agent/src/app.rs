@@ -123,6 +123,7 @@ impl Running {
 fn engine_settings(config: &AgentConfig) -> EngineSettings {
     let mut settings = EngineSettings::new(config.volumes.paths.clone(), (&config.ssh).into());
     settings.rke.clone_from(&config.rke.path);
+    settings.cloud.clone_from(&config.cloud);
     settings.slots = config.agent.slots;
     settings.allowed_sha256.clone_from(&config.rke.allowed_sha256);
     settings.scope = scope::decide(config.rke.scope, &Surroundings::look()).ok();

@@ -47,9 +47,10 @@ impl<'a> Claims<'a> {
         let mut claims = Self::default();
         for (key, value) in &object.tags {
             if let Some(name) = key.strip_prefix(OWNER).filter(|name| !name.is_empty()) {
-                match value.as_str() {
-                    "owned" => drop(claims.owners.insert(name, key)),
-                    _ => drop(claims.users.insert(name)),
+                if value == "owned" {
+                    claims.owners.insert(name, key);
+                } else {
+                    claims.users.insert(name);
                 }
             } else if (key == OWNER_BEFORE || key == OWNER_LOAD_BALANCER) && !value.is_empty() {
                 claims.owners.entry(value).or_insert(key);

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::id::OperationId;
-use cratekube_common::domain::removal::{Entry, Fate, ObjectKey};
+use cratekube_common::domain::removal::{CloudObject, Entry, Fate, ObjectKey};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{fault, files};
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,7 @@ impl Journal {
     /// # Errors
     /// From the filesystem.
     pub fn vanished(&mut self, scan: &Scan, at: Timestamp) -> io::Result<()> {
-        let seen: std::collections::BTreeSet<_> = scan.objects.iter().map(|object| object.key()).collect();
+        let seen: std::collections::BTreeSet<_> = scan.objects.iter().map(CloudObject::key).collect();
         let gone = self
             .known
             .iter()

@@ -17,6 +17,7 @@ pub mod orphans;
 pub mod plan;
 pub mod price;
 pub mod record;
+pub mod steps;
 pub mod sweep;
 
 #[cfg(feature = "aws")]

@@ -5,6 +5,7 @@
 //! for `doctor` and for the modules that use it.
 
 mod agent;
+mod cloud;
 mod controller;
 mod kubernetes;
 mod log;
@@ -19,6 +20,7 @@ use cratekube_common::runtime::settings::{self, SettingsError};
 use serde_json::Value;
 
 pub use agent::AgentSection;
+pub use cloud::CloudSection;
 pub use controller::{Address, ControllerSection};
 pub use kubernetes::KubernetesSection;
 pub use log::LogSection;
@@ -44,6 +46,8 @@ pub struct AgentConfig {
     pub ssh: SshSection,
     /// How the clusters' APIs are reached.
     pub kubernetes: KubernetesSection,
+    /// Whether and how it looks for what clusters leave in AWS.
+    pub cloud: CloudSection,
     /// What is logged, and how.
     pub log: LogSection,
 }
@@ -92,6 +96,7 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
     let rke = section(&root.field("rke"), RkeSection::read);
     let ssh = section(&root.field("ssh"), SshSection::read);
     let kubernetes = section(&root.field("kubernetes"), KubernetesSection::read);
+    let cloud = section(&root.field("cloud"), CloudSection::read);
     let log = section(&root.field("log"), LogSection::read);
     root.finish();
     Some(AgentConfig {
@@ -101,6 +106,7 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
         rke: rke?,
         ssh: ssh?,
         kubernetes: kubernetes?,
+        cloud: cloud?,
         log: log?,
     })
 }
@@ -166,6 +172,8 @@ mod tests {
         assert!(config.rke.allowed_sha256.is_empty() && config.rke.scope == crate::run::scope::Wanted::Auto);
         assert_eq!(config.ssh, SshSection::Agent);
         assert_eq!(config.kubernetes, KubernetesSection::default());
+        assert_eq!(config.cloud, CloudSection::default());
+        assert!(!config.cloud.enabled, "nothing is deleted in an account unless someone says so");
     }
 
     #[test]
@@ -178,6 +186,8 @@ mod tests {
                 "silence_timeout": "10m", "phase_timeout": "20m", "scope": "none", "allowed_sha256": ["AB".repeat(32)]},
             "ssh": {"key": "/etc/cratekube/id"},
             "kubernetes": {"proxy": "http://proxy.internal:3128", "request_timeout": "5s", "ready_timeout": "30m"},
+            "cloud": {"enabled": true, "region": "eu-central-1", "endpoint": "https://vpce.internal", "confirm_pause": "1m",
+                "credentials": "/etc/cratekube/aws", "metadata": "http://[fd00:ec2::254]", "prices": "/etc/cratekube/p.toml", "patience": "5m"},
             "log": {"format": "json", "filter": "debug"},
         }))
         .unwrap();
@@ -186,6 +196,8 @@ mod tests {
         assert_eq!(config.volumes.paths.len(), 2);
         assert_eq!(config.volumes.scrub_interval, Duration::from_secs(3_600));
         assert_eq!(config.ssh, SshSection::Key("/etc/cratekube/id".into()));
+        assert_eq!((config.cloud.enabled, config.cloud.confirm_pause), (true, Duration::from_secs(60)));
+        assert_eq!(config.cloud.credentials.as_deref(), Some(Path::new("/etc/cratekube/aws")));
         assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);
         assert_eq!(config.kubernetes.proxy.as_deref(), Some("http://proxy.internal:3128"));
         assert_eq!(config.kubernetes.ready_timeout, Duration::from_secs(1_800));
@@ -200,6 +212,7 @@ mod tests {
             "rke": {"run_timeout": "soon", "silence_timeout": "0s", "scope": "cgroup", "allowed_sha256": ["x"], "output_cap": 3, "trace": true},
             "ssh": {"key": "/k", "agent": true},
             "kubernetes": {"proxy": "https://user:word@proxy", "request_timeout": "1ms"},
+            "cloud": {"enabled": 1, "endpoint": "aws.com", "prices": "p.toml"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "stray": 1,
         }));
@@ -221,6 +234,9 @@ mod tests {
             "/ssh",
             "/kubernetes/proxy",
             "/kubernetes/request_timeout",
+            "/cloud/enabled",
+            "/cloud/endpoint",
+            "/cloud/prices",
             "/log/format",
             "/log/filter",
             "/stray",

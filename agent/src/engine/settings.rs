@@ -7,6 +7,7 @@ use std::time::Duration;
 use cratekube_common::rke::render::SshAccess;
 use cratekube_common::runtime::clock::Clock;
 
+use crate::config::CloudSection;
 use crate::run::host::ThisHost;
 use crate::run::rke::Finder;
 use crate::run::scope::Scope;
@@ -25,6 +26,8 @@ pub struct EngineSettings {
     pub scope: Option<Scope>,
     /// How `rke` logs in to hosts.
     pub ssh: SshAccess,
+    /// Whether and how AWS is looked at.
+    pub cloud: CloudSection,
     /// Attempts executed at once. Four: `rke` waits for hosts most of the time, and a bastion is small.
     pub slots: u32,
     /// Longest run. Two hours: four times the slowest provisioning seen on real hosts.
@@ -63,7 +66,7 @@ impl EngineSettings {
     /// What steps need of them.
     #[must_use]
     pub fn steps(&self) -> StepSettings {
-        StepSettings { ssh: self.ssh.clone() }
+        StepSettings { ssh: self.ssh.clone(), cloud: self.cloud.clone() }
     }
 
     /// Settings with defaults for everything that has one.
@@ -75,6 +78,7 @@ impl EngineSettings {
             allowed_sha256: Vec::new(),
             scope: None,
             ssh,
+            cloud: CloudSection::default(),
             slots: 4,
             run_timeout: Duration::from_secs(2 * 60 * 60),
             silence_timeout: Duration::from_secs(20 * 60),

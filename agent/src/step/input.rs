@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input_path;
+use crate::config::CloudSection;
 
 /// Everything a step works on.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,11 +52,13 @@ pub struct StepInput {
 pub struct StepSettings {
     /// How hosts are logged in to.
     pub ssh: SshAccess,
+    /// Whether and how AWS is looked at.
+    pub cloud: CloudSection,
 }
 
 impl Default for StepSettings {
     fn default() -> Self {
-        Self { ssh: SshAccess::Untold }
+        Self { ssh: SshAccess::Untold, cloud: CloudSection::default() }
     }
 }
 

@@ -25,6 +25,8 @@ pub use cratekube_common::step::judge;
 use cratekube_common::step::{MAX_FINDINGS, StepOutcome};
 use serde_json::Value;
 
+use crate::cloud;
+
 pub use self::console::{Console, Printer};
 pub use self::input::{StepInput, StepSettings};
 
@@ -34,12 +36,16 @@ const OUTCOME: &str = "outcome.json";
 /// Whether this release of the agent can do such a task.
 #[must_use]
 pub fn can(kind: TaskKind) -> bool {
-    kind.is_rke()
+    kind.is_rke() || matches!(kind, TaskKind::Sweep | TaskKind::Confirm)
 }
 
 /// Does a step.
 async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
-    // No step is known yet that could be asked for.
+    match input.kind {
+        TaskKind::Sweep => return cloud::steps::sweep(input, console).await,
+        TaskKind::Confirm => return cloud::steps::confirm(input, console).await,
+        _ => {}
+    }
     console.line(&format!("this release of the agent cannot do `{}`", input.kind));
     StepOutcome { failure: Some(unknown(input.kind)), ..StepOutcome::default() }
 }

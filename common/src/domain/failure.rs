@@ -31,6 +31,8 @@ spelled! {
         State = "state",
         /// The state volume: full, read-only, wrong, gone.
         Volume = "volume",
+        /// An object in the cloud cannot be deleted, or the cloud cannot be asked.
+        Cloud = "cloud",
         /// A time limit was reached.
         Timeout = "timeout",
         /// The run ended with its host or was killed; how far it came is not known.

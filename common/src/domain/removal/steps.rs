@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::CloudObject;
 use crate::domain::spelled;
@@ -55,20 +56,94 @@ pub struct CloudRecord {
     pub unverified: Option<String>,
 }
 
-/// What a sweep, and the look afterwards, is given by the controller.
+/// What a sweep, and the look afterwards, is given by the controller: these fields of the task's input, and
+/// what recording found, under `earlier`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SweepInput {
     /// True when nothing may be changed: only what would go is listed.
     #[serde(default)]
     pub dry_run: bool,
-    /// What becomes of volumes and snapshots.
+    /// What becomes of volumes and snapshots. They stay where nothing is said.
+    #[serde(default = "retain")]
     pub policy: DataPolicy,
-    /// What was recorded; also of earlier operations, where they recorded something.
+    /// What was recorded by earlier operations, where they recorded something.
     #[serde(default)]
     pub record: CloudRecord,
     /// Further names that stand for the cluster in tags, which an admin vouches for. The cluster's id is
     /// always one.
     #[serde(default)]
     pub tag_names: BTreeSet<String>,
+}
+
+fn retain() -> DataPolicy {
+    DataPolicy::Retain
+}
+
+impl SweepInput {
+    /// Reads the input of a task. What the operation's own `record` step found in the cloud is under
+    /// `earlier.record.cloud`, and is laid over older records.
+    ///
+    /// # Errors
+    /// A sentence when it is no input of a sweep.
+    pub fn read(input: &Value) -> Result<Self, String> {
+        let fault = |e: serde_json::Error| format!("the input of the sweep cannot be read: {e}");
+        let fields = if input.is_null() { Value::Object(serde_json::Map::new()) } else { input.clone() };
+        let mut read: Self = serde_json::from_value(fields).map_err(fault)?;
+        if let Some(cloud) = input.pointer("/earlier/record/cloud").filter(|cloud| !cloud.is_null()) {
+            read.record = read.record.with(serde_json::from_value(cloud.clone()).map_err(fault)?);
+        }
+        Ok(read)
+    }
+}
+
+impl CloudRecord {
+    /// This record with a newer one laid over it. Names count only when no record disagrees.
+    #[must_use]
+    pub fn with(mut self, newer: Self) -> Self {
+        let agree = self.tag_names.is_empty() || newer.tag_names.is_empty() || self.tag_names == newer.tag_names;
+        if agree {
+            self.tag_names.extend(newer.tag_names);
+        } else {
+            self.tag_names.clear();
+        }
+        let known: BTreeSet<_> = newer.objects.iter().map(CloudObject::key).collect();
+        self.objects.retain(|object| !known.contains(&object.key()));
+        self.objects.extend(newer.objects);
+        self.missing.extend(newer.missing);
+        self.unverified = newer.unverified.or(self.unverified);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_sweep_reads_its_policy_and_what_was_recorded_before_it() {
+        let object = json!({"kind": "volume", "id": "vol-1", "region": "eu-central-1"});
+        let older = json!({"kind": "volume", "id": "vol-0", "region": "eu-central-1"});
+        let input = json!({
+            "policy": "delete",
+            "record": {"tag_names": ["web"], "objects": [older, object]},
+            "earlier": {"freeze": {}, "record": {"resources": 3, "cloud": {"tag_names": ["web"], "objects": [object]}}},
+        });
+        let read = SweepInput::read(&input).unwrap();
+        assert_eq!((read.policy, read.dry_run, read.record.objects.len()), (DataPolicy::Delete, false, 2));
+        assert_eq!(read.record.tag_names, ["web".to_owned()].into());
+        assert_eq!(
+            SweepInput::read(&Value::Null).unwrap().policy,
+            DataPolicy::Retain,
+            "data stay where nothing is said"
+        );
+        assert!(SweepInput::read(&json!({"policy": "shred"})).is_err());
+    }
+
+    #[test]
+    fn records_that_disagree_about_the_name_leave_none() {
+        let named = |name: &str| CloudRecord { tag_names: [name.to_owned()].into(), ..CloudRecord::default() };
+        assert!(named("a").with(named("b")).tag_names.is_empty());
+        assert_eq!(named("a").with(CloudRecord::default()).tag_names.len(), 1);
+    }
 }
