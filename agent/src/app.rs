@@ -4,11 +4,13 @@
 //! A soft shutdown takes no new work, brings over what is there and leaves; a hard one leaves at once.
 //! Runs go on in either case: they belong to their supervisors.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
+use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::AgentConfig;
@@ -16,6 +18,7 @@ use crate::engine::{EngineSettings, LocalEngine, OpenError};
 use crate::identity::files::{IdentityFiles, IdentityFilesError};
 use crate::link::dial::{Dialer, Tcp};
 use crate::link::{Link, LinkParts};
+use crate::metrics::serve::{Exposition, serve};
 use crate::port;
 use crate::run::host::Host;
 use crate::run::scope::{self, Surroundings};
@@ -26,6 +29,9 @@ pub enum AgentError {
     /// It has no usable identity.
     #[error(transparent)]
     Identity(#[from] IdentityFilesError),
+    /// Its metrics cannot be shown where they are to be.
+    #[error("cannot listen on {0} for metrics: {1}")]
+    Metrics(SocketAddr, std::io::Error),
     /// It cannot serve its volumes.
     #[error("cannot serve the state volumes: {0}")]
     Engine(#[from] OpenError),
@@ -44,6 +50,7 @@ pub struct Outside {
 pub struct Agent {
     link: Link,
     engine: Arc<LocalEngine>,
+    metrics: Option<(TcpListener, SocketAddr, Exposition)>,
 }
 
 /// An agent that is in touch with its controller, or tries to be.
@@ -74,18 +81,36 @@ impl Agent {
         files.load()?;
         let (tell, events) = port::events();
         let (settings, blocking) = (engine_settings(config), host.blocking());
+        let engine_settings = settings.clone();
+        let listener = listen(config.metrics.listen).await?;
         let engine = LocalEngine::open_on(host, settings, Arc::clone(&clock), tell).await?;
         let controller = config.controller.address.clone();
         let held = Arc::clone(&engine) as Arc<dyn port::Engine>;
-        let link = Link::open(LinkParts { engine: held, events, files, controller, dialer, clock, mint, blocking })?;
-        Ok(Self { link, engine })
+        let exposition = |(listener, at)| (listener, at, Exposition::new(Arc::clone(&held), &engine_settings));
+        let metrics = listener.map(exposition);
+        let link = Link::open(LinkParts {
+            engine: held,
+            events,
+            files,
+            controller,
+            dialer,
+            clock,
+            mint,
+            blocking,
+            metrics: engine_settings.metrics.clone(),
+        })?;
+        Ok(Self { link, engine, metrics })
     }
 
     /// Begins to connect.
     #[must_use]
     pub fn start(self, shutdown: Shutdown) -> Running {
         let identity = self.link.identity();
-        tracing::info!(agent = %identity.agent, name = %identity.name, version = env!("CARGO_PKG_VERSION"), "the agent runs");
+        let at = self.metrics.as_ref().map(|(_, at, _)| tracing::field::display(at));
+        tracing::info!(agent = %identity.agent, name = %identity.name, version = env!("CARGO_PKG_VERSION"), metrics = at, "the agent runs");
+        if let Some((listener, _, exposition)) = self.metrics {
+            tokio::spawn(serve(listener, exposition, shutdown.soft.clone()));
+        }
         let asked = shutdown.clone();
         let link = tokio::spawn(async move {
             self.link.run(&asked).await;
@@ -118,6 +143,17 @@ impl Running {
     pub async fn finished(self) -> Result<(), JoinError> {
         self.link.await
     }
+}
+
+/// Binds the listener for metrics, when there is to be one.
+async fn listen(at: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, AgentError> {
+    let Some(at) = at else { return Ok(None) };
+    let bound = TcpListener::bind(at).await.map_err(|e| AgentError::Metrics(at, e))?;
+    let at = bound.local_addr().map_err(|e| AgentError::Metrics(at, e))?;
+    if !at.ip().is_loopback() {
+        tracing::warn!(%at, "metrics are shown without a token to everyone who reaches this address");
+    }
+    Ok(Some((bound, at)))
 }
 
 fn engine_settings(config: &AgentConfig) -> EngineSettings {

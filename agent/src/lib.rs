@@ -10,6 +10,7 @@ pub mod engine;
 mod fixtures;
 pub mod identity;
 pub mod link;
+pub mod metrics;
 pub mod notify;
 pub mod port;
 pub mod run;

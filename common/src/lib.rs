@@ -5,6 +5,7 @@
 //! - [`rke`]: what RKE's files and output look like, and how `cluster.yml` is rendered. Pure.
 //! - [`runtime`]: process furniture shared by controller and agent (clock, backoff, settings,
 //!   telemetry, TLS, lifecycle).
+//! - [`metrics`]: what programs show of themselves to Prometheus.
 //! - [`redact`]: masking secrets in output. Pure.
 //! - [`intake`]: reading untrusted JSON or TOML so that every fault is found at once.
 //! - [`step`]: what a step of our own says of itself, and how it is judged. Pure.
@@ -13,6 +14,7 @@
 
 pub mod domain;
 pub mod intake;
+pub mod metrics;
 pub mod redact;
 pub mod rke;
 pub mod runtime;

@@ -8,14 +8,14 @@ use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::{clock::Clock, mint::Mint};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::task::TaskTracker;
 
 use crate::anchor::Anchor;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
-use crate::edge::accept::{Edge, Listener};
+use crate::edge::accept::{Edge, Listener, Security};
 use crate::edge::counters::Counters;
 use crate::edge::limits::Limits;
 use crate::edge::renewal::{Renewal, RenewalError, Source};
@@ -24,6 +24,7 @@ use crate::grpc::cuts::Cuts;
 use crate::grpc::{self, GrpcState, enrollment};
 use crate::keys::master::MasterKeySource;
 use crate::keys::signing::Watched;
+use crate::metrics::{self, Exposition, Happened, Metrics, Standing};
 use crate::pki::authority::Authority;
 use crate::reconcile::{self, OfUsers};
 use crate::rest::{self, RestParts, RestState};
@@ -73,17 +74,19 @@ pub enum StartError {
 pub struct Controller<L = TcpListener> {
     rest: (Edge, L),
     agents: (Edge, L),
+    metrics: Option<(Edge, L, Arc<Happened>)>,
     store: Arc<dyn Store>,
     dispatch: Arc<Dispatch>,
     authority: Arc<Authority>,
     cuts: Cuts,
-    renewals: Vec<Renewal>,
+    renewals: Arc<Vec<Renewal>>,
     look_at_certificates: Arc<Notify>,
     of_users: OfUsers,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
     agents_address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     _lock: crate::datadir::Lock,
 }
 
@@ -94,6 +97,8 @@ pub struct Outside<L> {
     pub rest: (L, SocketAddr),
     /// Where agents connect, bound.
     pub agents: (L, SocketAddr),
+    /// Where Prometheus connects, bound; none for nowhere.
+    pub metrics: Option<(L, SocketAddr)>,
     /// How the store is opened.
     pub store: SqliteOptions,
 }
@@ -104,10 +109,14 @@ impl Controller {
     /// # Errors
     /// [`StartError`]; what exists is never replaced.
     pub async fn open(config: Config, clock: Clock, mint: Mint, shutdown: Shutdown) -> Result<Self, StartError> {
-        let (rest, agents) = (config.rest.listen, config.agents.listen);
+        let (rest, agents, metrics) = (config.rest.listen, config.agents.listen, config.metrics.listen);
         let outside = async || {
             let (rest, agents) = (bind("rest", rest).await?, bind("agents", agents).await?);
-            Ok(Outside { rest, agents, store: SqliteOptions::default() })
+            let metrics = match metrics {
+                Some(address) => Some(bind("metrics", address).await?),
+                None => None,
+            };
+            Ok(Outside { rest, agents, metrics, store: SqliteOptions::default() })
         };
         Self::open_in(config, clock, mint, shutdown, outside).await
     }
@@ -133,9 +142,11 @@ impl<L: Listener> Controller<L> {
         }
         let cursor_key = data.signing_keys.cursor_key();
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
-        let Outside { rest: (rest_listener, rest_address), agents: (agents_listener, agents_address), store } =
-            outside().await?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with(&data.path, store, Arc::clone(&clock))?);
+        let outside = outside().await?;
+        let ((rest_listener, rest_address), (agents_listener, agents_address)) = (outside.rest, outside.agents);
+        let store = SqliteStore::open_with(&data.path, outside.store, Arc::clone(&clock))?;
+        let (counted, meters) = (Metrics::default(), store.meters());
+        let store: Arc<dyn Store> = Arc::new(store);
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
@@ -164,7 +175,7 @@ impl<L: Listener> Controller<L> {
         let service = Service {
             store: Arc::clone(&store),
             watch: watch.clone(),
-            presence,
+            presence: presence.clone(),
             lines,
             clock: clock.clone(),
             mint: mint.clone(),
@@ -178,13 +189,14 @@ impl<L: Listener> Controller<L> {
         };
         let renewal = |name, source| Renewal::new(name, source, Arc::clone(&authority), clock.clone());
         let renewals = vec![renewal("rest", rest_source)?, renewal("agents", own(&config.agents.names))?];
+        let renewals = Arc::new(renewals);
         let rest_tls = for_users(renewals[0].certificate(), &clock)?;
         let trust = Trust::new(authority.trust_bundle())?;
         let agents_tls = for_agents(renewals[1].certificate(), trust, &clock)?;
         let cuts = Cuts::default();
-        let edge = |name, tls, router, limits| {
+        let edge = |name, security, router, limits| {
             let counters = Counters::default();
-            Edge { name, tls: Arc::new(tls), router, limits, counters, mint: mint.clone() }
+            Edge { name, security, router, limits, counters, mint: mint.clone() }
         };
         let grpc = grpc::router(GrpcState {
             store: Arc::clone(&store),
@@ -193,12 +205,13 @@ impl<L: Listener> Controller<L> {
             authority: Arc::clone(&authority),
             cuts: cuts.clone(),
             enrolments: Arc::new(enrollment::limits(clock.clone())),
+            metrics: counted.clone(),
             heartbeat_interval: config.agents.heartbeat_interval,
             clock: clock.clone(),
             mint: mint.clone(),
             shutdown: shutdown.clone(),
         });
-        let rest_router = rest::router(RestState::new(RestParts {
+        let rest_state = RestState::new(RestParts {
             service,
             tokens,
             signing_keys: Arc::clone(&of_users.keys),
@@ -208,13 +221,49 @@ impl<L: Listener> Controller<L> {
             users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
             checks: Vec::new(),
-        }));
+            metrics: counted.clone(),
+        });
+        let tls = |config| Security::Tls(Arc::new(config));
+        let rest_edge = edge("rest", tls(rest_tls), rest::router(rest_state.clone()), Limits::rest());
+        let agents_edge = edge("agents", tls(agents_tls), grpc, Limits::agents());
+        let metrics_address = outside.metrics.as_ref().map(|(_, address)| *address);
+        let metrics = match outside.metrics {
+            None => None,
+            Some((listener, address)) => {
+                warn_of_open_metrics(address);
+                let happened = Arc::new(Happened::new(counted.clone(), Arc::clone(&store)));
+                happened.begin().await?;
+                let exposition = Exposition {
+                    counted: counted.registry(&meters),
+                    happened: Arc::clone(&happened),
+                    standing: Standing {
+                        store: Arc::clone(&store),
+                        presence,
+                        dispatch: Arc::clone(&dispatch),
+                        rest: rest_state,
+                        listeners: vec![
+                            (rest_edge.name, rest_edge.counters.clone()),
+                            (agents_edge.name, agents_edge.counters.clone()),
+                        ],
+                        authority: Arc::clone(&authority),
+                        renewals: Arc::clone(&renewals),
+                        clock: clock.clone(),
+                        started: clock.now(),
+                    },
+                    turn: Mutex::default(),
+                };
+                let router = metrics::serve::router(Arc::new(exposition));
+                Some((edge("metrics", Security::Plain, router, Limits::metrics()), listener, happened))
+            }
+        };
 
         Ok(Self {
             rest_address,
             agents_address,
-            rest: (edge("rest", rest_tls, rest_router, Limits::rest()), rest_listener),
-            agents: (edge("agents", agents_tls, grpc, Limits::agents()), agents_listener),
+            metrics_address,
+            rest: (rest_edge, rest_listener),
+            agents: (agents_edge, agents_listener),
+            metrics,
             store,
             dispatch,
             authority,
@@ -255,6 +304,12 @@ impl<L: Listener> Controller<L> {
         self.agents_address
     }
 
+    /// Where Prometheus connects, if anywhere.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
     /// What happened at the listeners for users and for agents.
     #[must_use]
     pub fn counters(&self) -> (Counters, Counters) {
@@ -269,7 +324,8 @@ impl<L: Listener> Controller<L> {
 
     /// Serves until asked to stop, finishes what is open, closes the store.
     pub async fn run(self) {
-        tracing::info!(rest = %self.rest_address, agents = %self.agents_address, "controller ready");
+        let metrics = self.metrics_address.map(tracing::field::display);
+        tracing::info!(rest = %self.rest_address, agents = %self.agents_address, metrics, "controller ready");
         let tasks = TaskTracker::new();
         let stop = self.shutdown.soft.clone();
         let (anchor, clock, store) = (Arc::clone(&self.of_users.anchor), self.clock, Arc::clone(&self.store));
@@ -279,6 +335,10 @@ impl<L: Listener> Controller<L> {
         reconcile::renew_certificates(&tasks, self.renewals, self.look_at_certificates, &stop);
         let dispatch = Arc::clone(&self.dispatch);
         tasks.spawn(async move { dispatch.run(stop).await });
+        if let Some((edge, listener, happened)) = self.metrics {
+            reconcile::count(&tasks, happened, &self.shutdown.soft);
+            tasks.spawn(edge.serve(listener, self.shutdown.clone()));
+        }
         for (edge, listener) in [self.rest, self.agents] {
             tasks.spawn(edge.serve(listener, self.shutdown.clone()));
         }
@@ -319,6 +379,13 @@ fn warn_of_local_key(source: &MasterKeySource) {
             "the master key lies beside the data: who can copy the data directory can read its secrets; \
              set CRATEKUBE_DATA__MASTER_KEY, data.master_key_file or data.master_key_command for more than a trial"
         );
+    }
+}
+
+/// Anyone who reaches the listener reads how many clusters there are, and who tries to get in.
+fn warn_of_open_metrics(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "metrics are shown without a token to everyone who reaches this address");
     }
 }
 

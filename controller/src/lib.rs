@@ -4,7 +4,8 @@
 //! with [`auth`], authorizes and validates; [`service`] records through the [`store`];
 //! [`service::dispatch`] leases tasks to agents that [`grpc`] connects; output and reports come back
 //! through [`grpc`] and are settled by the store with what [`plan`] decides; [`service::watch`] tells
-//! everyone who looks. [`reconcile`] runs in the background. [`app`] puts it together.
+//! everyone who looks. [`reconcile`] runs in the background, and
+//! [`metrics`] tells Prometheus. [`app`] puts it together.
 //!
 //! [`client`] is the other program of this package, `cratekube`: it talks to the REST API from outside
 //! and uses nothing of the rest.
@@ -19,6 +20,7 @@ pub mod datadir;
 pub mod edge;
 pub mod grpc;
 pub mod keys;
+pub mod metrics;
 pub mod pki;
 pub mod plan;
 pub mod reconcile;

@@ -2,6 +2,7 @@
 //!
 //! - [`mod@bench`]: figures, each beside the limit of the machine in the same run.
 //! - [`cluster_api`]: the Kubernetes API that clusters of a rehearsal answer with.
+//! - [`exposition`]: what programs show to Prometheus, read strictly.
 //! - [`fuzz`]: what strangers send, changed at random.
 //! - [`house`]: the harness. A test is a sentence about a [`house::World`].
 //! - [`quickstart`]: controller, agent and a first cluster on this machine, in one command.
@@ -10,6 +11,7 @@
 
 pub mod bench;
 pub mod cluster_api;
+pub mod exposition;
 pub mod fuzz;
 pub mod house;
 pub mod quickstart;

@@ -9,6 +9,7 @@ mod cloud;
 mod controller;
 mod kubernetes;
 mod log;
+mod metrics;
 mod rke;
 mod ssh;
 mod volumes;
@@ -24,6 +25,7 @@ pub use cloud::CloudSection;
 pub use controller::{Address, ControllerSection};
 pub use kubernetes::KubernetesSection;
 pub use log::LogSection;
+pub use metrics::MetricsSection;
 pub use rke::RkeSection;
 pub use ssh::SshSection;
 pub use volumes::VolumesSection;
@@ -50,6 +52,8 @@ pub struct AgentConfig {
     pub cloud: CloudSection,
     /// What is logged, and how.
     pub log: LogSection,
+    /// The listener for Prometheus.
+    pub metrics: MetricsSection,
 }
 
 impl AgentConfig {
@@ -98,6 +102,7 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
     let kubernetes = section(&root.field("kubernetes"), KubernetesSection::read);
     let cloud = section(&root.field("cloud"), CloudSection::read);
     let log = section(&root.field("log"), LogSection::read);
+    let metrics = section(&root.field("metrics"), MetricsSection::read);
     root.finish();
     Some(AgentConfig {
         controller: controller?,
@@ -108,6 +113,7 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
         kubernetes: kubernetes?,
         cloud: cloud?,
         log: log?,
+        metrics: metrics?,
     })
 }
 
@@ -189,6 +195,7 @@ mod tests {
             "cloud": {"enabled": true, "region": "eu-central-1", "endpoint": "https://vpce.internal", "confirm_pause": "1m",
                 "credentials": "/etc/cratekube/aws", "metadata": "http://[fd00:ec2::254]", "prices": "/etc/cratekube/p.toml", "patience": "5m"},
             "log": {"format": "json", "filter": "debug"},
+            "metrics": {"listen": "127.0.0.1:9465"},
         }))
         .unwrap();
         assert_eq!((config.controller.address.host(), config.controller.address.port()), ("::1", 7443));
@@ -201,6 +208,7 @@ mod tests {
         assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);
         assert_eq!(config.kubernetes.proxy.as_deref(), Some("http://proxy.internal:3128"));
         assert_eq!(config.kubernetes.ready_timeout, Duration::from_secs(1_800));
+        assert_eq!(config.metrics.listen.map(|at| at.port()), Some(9465));
     }
 
     #[test]
@@ -214,6 +222,7 @@ mod tests {
             "kubernetes": {"proxy": "https://user:word@proxy", "request_timeout": "1ms"},
             "cloud": {"enabled": 1, "endpoint": "aws.com", "prices": "p.toml"},
             "log": {"format": "xml", "filter": "a=b=c"},
+            "metrics": {"listen": 9465},
             "stray": 1,
         }));
         let expected = [
@@ -239,6 +248,7 @@ mod tests {
             "/cloud/prices",
             "/log/format",
             "/log/filter",
+            "/metrics/listen",
             "/stray",
         ];
         for pointer in expected {

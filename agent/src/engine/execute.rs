@@ -58,7 +58,10 @@ pub(crate) async fn execute(
     let assignment = Arc::new(assignment);
     match start(&core, &volume, &assignment, &wishes).await {
         Ok(Started::Live(live)) => attend::attend(core, *live, wishes).await,
-        Ok(Started::Over(over)) => finish::tell_with_output(&core, over.whose, &over.journal, over.report),
+        Ok(Started::Over(over)) => {
+            core.settings.metrics.run_ended(&over.report);
+            finish::tell_with_output(&core, over.whose, &over.journal, over.report);
+        }
         Err(refusal) => refuse(&core, &assignment, *refusal).await,
     }
 }
@@ -165,6 +168,7 @@ async fn refuse(core: &Arc<Core>, assignment: &Assignment, refusal: Refusal) {
         output_bytes: 0,
         findings: None,
     };
+    core.settings.metrics.run_ended(&report);
     if let Some(journal) = refusal.journal {
         core.held.journaled(attempt, &journal);
         let report = report.clone();

@@ -8,6 +8,7 @@ use cratekube_common::rke::render::SshAccess;
 use cratekube_common::runtime::clock::Clock;
 
 use crate::config::CloudSection;
+use crate::metrics::Metrics;
 use crate::run::host::ThisHost;
 use crate::run::rke::Finder;
 use crate::run::scope::Scope;
@@ -53,6 +54,8 @@ pub struct EngineSettings {
     /// How often everything that is sealed is read again. A day: rot is found long before the last good
     /// generation is pruned.
     pub scrub_interval: Duration,
+    /// Counts what happens.
+    pub metrics: Metrics,
 }
 
 impl EngineSettings {
@@ -91,6 +94,7 @@ impl EngineSettings {
             supervisor_exe: None,
             min_free_bytes: 64 << 20,
             scrub_interval: Duration::from_secs(24 * 60 * 60),
+            metrics: Metrics::default(),
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::config::Address;
 use crate::identity::Identity;
 use crate::identity::files::{IdentityFiles, IdentityFilesError, Saved};
 use crate::identity::renew::{RenewError, Renewed, Renewer};
+use crate::metrics::Metrics;
 use crate::port::{Engine, Event};
 
 /// First wait after a lost connection, on average half of it.
@@ -61,6 +62,8 @@ pub struct LinkParts {
     pub mint: Mint,
     /// Where output is read from the volume.
     pub blocking: Blocking,
+    /// Counts what happens.
+    pub metrics: Metrics,
 }
 
 /// The agent's link to its controller.
@@ -69,6 +72,7 @@ pub struct Link {
     events: mpsc::UnboundedReceiver<Event>,
     renewer: Renewer,
     blocking: Blocking,
+    metrics: Metrics,
     identity: Identity,
     /// A new identity that was not proved yet.
     pending: Option<Identity>,
@@ -121,8 +125,11 @@ impl Link {
         let Saved { current, next } = parts.files.load()?;
         let connector = Connector::new(parts.dialer, parts.controller);
         let renewer = Renewer { files: parts.files, connector, clock: parts.clock, mint: parts.mint };
-        let LinkParts { engine, events, blocking, .. } = parts;
-        Ok(Self { engine, events, renewer, blocking, identity: current, pending: next, proved: None })
+        let LinkParts { engine, events, blocking, metrics, .. } = parts;
+        if let Ok(validity) = current.validity() {
+            metrics.certificate(validity.not_after);
+        }
+        Ok(Self { engine, events, renewer, blocking, metrics, identity: current, pending: next, proved: None })
     }
 
     /// Who the agent is.
@@ -157,6 +164,7 @@ impl Link {
     fn delay_after(&self, error: &LinkError, backoff: &mut Backoff) -> Duration {
         let controller = self.renewer.connector.address();
         let chance = self.renewer.mint.chance();
+        self.metrics.not_connected(error.is_refusal());
         if error.is_refusal() {
             let delay = CAP.mul_f64(f64::midpoint(1.0, chance));
             tracing::error!(
@@ -186,6 +194,7 @@ impl Link {
             shutdown,
             renew_now: &renew_now,
             blocking: self.blocking,
+            metrics: &self.metrics,
         };
         let renewed = self.renewer.renewed(&self.identity, &mut self.pending, &connection, &renew_now);
         match Box::pin(session.hold(renewed)).await? {
@@ -202,9 +211,15 @@ impl Link {
     }
 
     fn adopt(&mut self, renewed: Renewed) {
-        self.identity = renewed.identity;
+        self.proved = Some(self.go_over(renewed));
         self.pending = None;
-        self.proved = Some(renewed.connection);
+    }
+
+    /// Uses a new identity from now on; gives back the connection that proved it.
+    fn go_over(&mut self, renewed: Renewed) -> Connection {
+        self.identity = renewed.identity;
+        self.metrics.renewed(self.identity.validity().ok().map(|validity| validity.not_after));
+        renewed.connection
     }
 
     /// A connection with the best identity that there is.
@@ -214,10 +229,7 @@ impl Link {
         }
         if self.pending.is_some() {
             match self.renewer.settle(&mut self.pending).await {
-                Ok(renewed) => {
-                    self.identity = renewed.identity;
-                    return Ok(renewed.connection);
-                }
+                Ok(renewed) => return Ok(self.go_over(renewed)),
                 Err(error @ RenewError::Refused(_)) => {
                     tracing::warn!(%error, "a renewed certificate is not used; the old one is");
                 }
@@ -231,8 +243,7 @@ impl Link {
         if over {
             // A controller that still renews an ended certificate may refuse it for anything else.
             let renewed = self.renewer.renew(&self.identity, &mut self.pending, &connection).await?;
-            self.identity = renewed.identity;
-            return Ok(renewed.connection);
+            return Ok(self.go_over(renewed));
         }
         Ok(connection)
     }

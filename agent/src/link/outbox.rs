@@ -24,6 +24,7 @@ use tonic::{Status, Streaming};
 
 use super::channel::Connection;
 use super::shelf::{Piece, Shelf};
+use crate::metrics::Metrics;
 use crate::port::{OutputLength, OutputSource};
 
 /// Chunks that wait between reading and sending, so that the one overlaps the other.
@@ -71,10 +72,11 @@ pub(super) struct Outbox {
     shelf: Shelf,
     lengths: StreamMap<AttemptId, WatchStream<OutputLength>>,
     reader: Reader,
+    metrics: Metrics,
 }
 
 /// An outbox and the session's end of it.
-pub(super) fn outbox(blocking: Blocking) -> (Handle, Outbox) {
+pub(super) fn outbox(blocking: Blocking, metrics: Metrics) -> (Handle, Outbox) {
     let (orders, orders_in) = mpsc::unbounded_channel();
     let (released_out, released) = mpsc::unbounded_channel();
     let (idle_out, idle) = watch::channel(true);
@@ -85,6 +87,7 @@ pub(super) fn outbox(blocking: Blocking) -> (Handle, Outbox) {
         shelf: Shelf::default(),
         lengths: StreamMap::new(),
         reader: Reader { blocking, ..Reader::default() },
+        metrics,
     };
     (Handle { orders, released, idle }, outbox)
 }
@@ -201,7 +204,10 @@ impl Outbox {
             return Some(chunk(piece, Bytes::new()));
         }
         match self.reader.read(piece).await {
-            Ok(data) => Some(chunk(piece, data)),
+            Ok(data) => {
+                self.metrics.output_sent(data.len());
+                Some(chunk(piece, data))
+            }
             Err(error) => {
                 tracing::error!(attempt = %piece.attempt, offset = piece.offset, %error, "output of a run cannot be read");
                 self.shelf.unreadable(piece.attempt, piece.offset);

@@ -28,6 +28,7 @@ use super::channel::Connection;
 use super::outbox::{Handle, Order, outbox};
 use super::questions::Questions;
 use super::{messages, skew};
+use crate::metrics::Metrics;
 use crate::port::{Engine, Event};
 
 /// Longest wait for the controller's answer to hello.
@@ -86,6 +87,8 @@ pub(super) struct Session<'a> {
     pub(super) renew_now: &'a Notify,
     /// Where output is read from the volume.
     pub(super) blocking: Blocking,
+    /// Counts what happens.
+    pub(super) metrics: &'a Metrics,
 }
 
 impl Session<'_> {
@@ -99,7 +102,8 @@ impl Session<'_> {
         };
         let _there_is_room = up.try_send(hello);
         let (mut down, welcome) = self.greet(ReceiverStream::new(up_out)).await?;
-        let (handle, outbox) = outbox(self.blocking);
+        let _in_session = self.metrics.in_session();
+        let (handle, outbox) = outbox(self.blocking, self.metrics.clone());
         let interval = self.welcomed(&welcome);
         let (beats, mut beat) = mpsc::channel(1);
         let mut talk = Talk::new(self.engine, handle, self.renew_now, self.clock);

@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use super::clock::Clock;
+use crate::domain::time::Timestamp;
 
 /// The crypto provider used everywhere.
 #[must_use]
@@ -26,6 +27,13 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[must_use]
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     sha256_hex(certificate.as_ref())
+}
+
+/// When a certificate ends; none when it cannot be read.
+#[must_use]
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(Timestamp::from_millis(parsed.validity().not_after.timestamp().saturating_mul(1_000)))
 }
 
 /// Reads every certificate in a PEM text.

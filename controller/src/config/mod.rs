@@ -4,6 +4,7 @@ pub mod agents;
 pub mod auth;
 pub mod data;
 pub mod log;
+pub mod metrics;
 pub mod operations;
 pub mod pki;
 pub mod policy;
@@ -37,6 +38,8 @@ pub struct Config {
     pub pki: pki::Pki,
     /// `[log]`: logs.
     pub log: log::Log,
+    /// `[metrics]`: the listener for Prometheus.
+    pub metrics: metrics::Metrics,
 }
 
 impl Config {
@@ -73,6 +76,7 @@ impl Config {
             auth: auth::Auth::from_field(&o.field("auth")),
             pki: pki::Pki::from_field(&o.field("pki")),
             log: log::Log::from_field(&o.field("log")),
+            metrics: metrics::Metrics::from_field(&o.field("metrics")),
         };
         o.finish();
         Some(config)
@@ -132,6 +136,7 @@ mod tests {
         let config = Config::read(&json!({})).unwrap();
         assert_eq!(config.rest.listen.port(), 8443);
         assert_eq!(config.agents.listen.port(), 7443);
+        assert_eq!(config.metrics.listen, None, "nothing is open that was not asked for");
     }
 
     #[test]
@@ -160,6 +165,7 @@ mod tests {
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
             "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
+            "metrics": {"listen": "localhost"},
             "surprise": true,
         });
         let Err(SettingsError::Mistakes(faults)) = Config::read(&document) else { panic!("accepted") };
@@ -174,6 +180,7 @@ mod tests {
             "/data/master_key",
             "/log/filter",
             "/log/format",
+            "/metrics/listen",
             "/operations/attempts",
             "/operations/retry_delay_max",
             "/pki/key_algorithm",

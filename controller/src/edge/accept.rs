@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -49,10 +50,10 @@ impl Listener for TcpListener {
 /// One listener with what it serves.
 #[derive(Debug)]
 pub struct Edge {
-    /// For logs: `rest` or `agents`.
+    /// For logs: `rest`, `agents` or `metrics`.
     pub name: &'static str,
-    /// TLS.
-    pub tls: Arc<ServerConfig>,
+    /// TLS, or not.
+    pub security: Security,
     /// What is served.
     pub router: axum::Router,
     /// Limits.
@@ -61,6 +62,15 @@ pub struct Edge {
     pub counters: Counters,
     /// Spreads the ends of connections.
     pub mint: Mint,
+}
+
+/// Whether connections are secured.
+#[derive(Debug, Clone)]
+pub enum Security {
+    /// By TLS.
+    Tls(Arc<ServerConfig>),
+    /// Not at all; HTTP/1 only. For what is no secret and reached from this host.
+    Plain,
 }
 
 /// After the system refused a connection for want of resources, this long is waited.
@@ -119,17 +129,35 @@ impl Edge {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         self.counters.accepted();
+        let io = Unread::new(io, self.limits.send);
+        let Security::Tls(tls) = &self.security else {
+            return self.speak(io, address, Vec::new(), false, shutdown).await;
+        };
         let stream = tokio::select! {
             biased;
-            stream = self.secure(io, address) => match stream {
+            stream = self.secure(tls, io, address) => match stream {
                 Some(stream) => stream,
                 None => return,
             },
             () = shutdown.soft.cancelled() => return,
         };
         let tls = stream.get_ref().1;
-        let certificates: Vec<_> = tls.peer_certificates().unwrap_or_default().to_vec();
+        let certificates = tls.peer_certificates().unwrap_or_default().to_vec();
         let is_http2 = !self.limits.http1 || tls.alpn_protocol() == Some(b"h2");
+        self.speak(stream, address, certificates, is_http2, shutdown).await;
+    }
+
+    /// Speaks HTTP until the connection ends.
+    async fn speak<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        certificates: Vec<CertificateDer<'static>>,
+        is_http2: bool,
+        shutdown: Shutdown,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let retire = CancellationToken::new();
         let peer = Peer { address, certificates: certificates.into(), retire: retire.clone() };
         let router = self.router.clone();
@@ -170,12 +198,16 @@ impl Edge {
         }
     }
 
-    async fn secure<I>(&self, io: I, address: SocketAddr) -> Option<TlsStream<Unread<I>>>
+    async fn secure<I>(
+        &self,
+        tls: &Arc<ServerConfig>,
+        io: Unread<I>,
+        address: SocketAddr,
+    ) -> Option<TlsStream<Unread<I>>>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let io = Unread::new(io, self.limits.send);
-        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(io);
+        let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(io);
         match tokio::time::timeout(self.limits.handshake, handshake).await {
             Ok(Ok(stream)) => Some(stream),
             Ok(Err(error)) => {

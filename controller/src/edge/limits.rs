@@ -48,6 +48,12 @@ impl Limits {
         }
     }
 
+    /// For the listener of metrics: a scraper or two, each with one request at a time.
+    #[must_use]
+    pub fn metrics() -> Self {
+        Self { connections: 16, per_address: 8, age_grace: Duration::from_secs(10), ..Self::rest() }
+    }
+
     /// For the agents' listener: few long streams on each of many connections.
     #[must_use]
     pub fn agents() -> Self {

@@ -88,6 +88,18 @@ impl Renewal {
         Arc::clone(&self.certificate)
     }
 
+    /// The listener's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// When the certificate in use ends.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.certificate.not_after()
+    }
+
     /// Exchanges the certificate when it is time, or when its files changed. Answers whether it did.
     pub fn pass(&self) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cratekube_common::domain::agent::RENEW_GRACE;
+use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -41,6 +42,12 @@ impl Certificate {
         let certified = Arc::new(certified(chain, key)?);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
         Ok(())
+    }
+
+    /// When the one in use ends.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        tls::not_after(self.0.read().unwrap_or_else(PoisonError::into_inner).cert.first()?)
     }
 }
 

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{GrpcState, peer, store_status};
 use crate::edge::Peer;
 use crate::edge::bucket::{Buckets, Rate};
+use crate::metrics::NotEnrolled;
 use crate::pki::PkiError;
 use crate::pki::issue::Issued;
 use crate::store::{EnrollAgent, EnrollRefusal, Enrolled};
@@ -57,6 +58,7 @@ impl Enroll {
         let Some(peer) = request.extensions().get::<Peer>() else { return Ok(()) };
         let Err(wait) = self.state.enrolments.take(peer.address.ip()) else { return Ok(()) };
         let seconds = wait.as_secs().saturating_add(1);
+        self.state.metrics.not_enrolled(NotEnrolled::TooOften);
         tracing::debug!(address = %peer.address.ip(), seconds, "enrolment refused: too many tries");
         let mut status = Refusal::Exhausted.status(format!("too many tries; try again in {seconds} s"));
         status.metadata_mut().insert("retry-after", seconds.into());
@@ -110,10 +112,12 @@ impl Enrollment for Enroll {
         match self.record(&token, id, name.clone(), volumes, &issued, origin.clone()).await? {
             Enrolled::New => {}
             Enrolled::Refused(EnrollRefusal::Used) => {
+                self.state.metrics.not_enrolled(NotEnrolled::Reused);
                 tracing::error!(alarm = true, %name, origin, "a join token was used a second time");
                 return Err(refused());
             }
             Enrolled::Refused(reason) => {
+                self.state.metrics.not_enrolled(NotEnrolled::Refused);
                 tracing::warn!(%name, origin, ?reason, "enrolment refused");
                 return Err(refused());
             }

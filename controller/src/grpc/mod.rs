@@ -24,6 +24,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use crate::edge::bucket::Buckets;
+use crate::metrics::Metrics;
 use crate::pki::authority::Authority;
 use crate::service::dispatch::Dispatch;
 use crate::service::watch::Watch;
@@ -44,6 +45,8 @@ pub struct GrpcState {
     pub cuts: cuts::Cuts,
     /// How fast strangers may try join tokens.
     pub enrolments: Arc<Buckets>,
+    /// Counts what happens here.
+    pub metrics: Metrics,
     /// How often agents send heartbeats.
     pub heartbeat_interval: std::time::Duration,
     /// Time.

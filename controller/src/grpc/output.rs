@@ -117,6 +117,7 @@ fn join(first: Chunk, inbound: &mut Streaming<v1::OutputChunk>) -> Result<(Chunk
 async fn store(state: &GrpcState, caller: &Caller, chunk: Chunk) -> Result<Option<u64>, Status> {
     let Chunk { attempt, fence, offset, data } = chunk;
     let grew = !data.is_empty();
+    state.metrics.output_received(data.len());
     let appended = state.store.append_output(caller.agent.id, attempt, fence, offset, data, state.clock.now()).await;
     match appended.map_err(|e| store_status(&e))? {
         OutputAppended::Stored { stored, operation } => {

@@ -157,6 +157,12 @@ impl Authority {
         vec![self.certificate.clone()]
     }
 
+    /// When its certificate ends.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        tls::not_after(&self.certificate)
+    }
+
     /// SHA-256 of the certificate (DER), lower-case hex: what join tokens carry.
     #[must_use]
     pub fn fingerprint(&self) -> String {

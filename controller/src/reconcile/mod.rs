@@ -17,6 +17,7 @@ use crate::anchor::Anchor;
 use crate::edge::renewal::Renewal;
 use crate::grpc::cuts::Cuts;
 use crate::keys::signing::Watched;
+use crate::metrics::Happened;
 use crate::service::dispatch::Dispatch;
 use crate::service::revocations::Refresh;
 use crate::store::Store;
@@ -30,6 +31,8 @@ const CUT_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AT_CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 /// How often what other processes revoked or rotated is looked for: it is to take effect within 5 s.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often what happened is counted: never more of it than a scrape counts in one go.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How old the anchor of the audit log may be: what is cut off within this time is not seen.
 const ANCHOR_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,7 +65,12 @@ pub fn cut_connections(tasks: &TaskTracker, store: Arc<dyn Store>, cuts: Cuts, s
 }
 
 /// Keeps the listeners' certificates fresh, and looks at once when told to, until told to stop.
-pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, look: Arc<Notify>, stop: &CancellationToken) {
+pub fn renew_certificates(
+    tasks: &TaskTracker,
+    renewals: Arc<Vec<Renewal>>,
+    look: Arc<Notify>,
+    stop: &CancellationToken,
+) {
     let stop = stop.clone();
     tasks.spawn(async move {
         loop {
@@ -72,11 +80,19 @@ pub fn renew_certificates(tasks: &TaskTracker, renewals: Vec<Renewal>, look: Arc
                 () = tokio::time::sleep(LOOK_AT_CERTIFICATES_EVERY) => {}
                 () = look.notified() => {}
             }
-            for renewal in &renewals {
+            for renewal in renewals.iter() {
                 renewal.pass();
             }
         }
     });
+}
+
+/// Counts what happened, also while nobody looks, until told to stop.
+pub fn count(tasks: &TaskTracker, happened: Arc<Happened>, stop: &CancellationToken) {
+    tasks.spawn(drive("metrics", COUNT_EVERY, stop.clone(), move || {
+        let happened = Arc::clone(&happened);
+        async move { happened.count().await }
+    }));
 }
 
 /// What concerns users, and is changed by other processes too.

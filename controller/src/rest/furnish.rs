@@ -73,7 +73,9 @@ pub(super) async fn furnish(State(state): State<RestState>, mut request: Request
     async {
         let response = guarded(&state, &facts, request, next).await;
         let response = finish(&state, &facts, response).await;
-        let elapsed_ms = state.service.clock.monotonic().saturating_sub(began).as_millis();
+        let elapsed = state.service.clock.monotonic().saturating_sub(began);
+        state.metrics.request(&facts.method, &facts.route, response.status(), elapsed);
+        let elapsed_ms = elapsed.as_millis();
         let status = response.status().as_u16();
         tracing::info!(status, elapsed_ms = u64::try_from(elapsed_ms).unwrap_or(u64::MAX), "request answered");
         response
@@ -106,6 +108,7 @@ async fn guarded(state: &RestState, facts: &Facts, request: Request, next: Next)
 async fn finish(state: &RestState, facts: &Facts, response: Response) -> Response {
     let mut response = document(facts, response);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        state.metrics.problem(problem.kind().slug());
         audit(state, facts, &problem).await;
     }
     let headers = response.headers_mut();
@@ -145,6 +148,7 @@ fn document(facts: &Facts, response: Response) -> Response {
 async fn audit(state: &RestState, facts: &Facts, problem: &Problem) {
     let Some(refusal) = problem.refusal() else { return };
     let who = if refusal.actor == ANONYMOUS { Refused::Anonymous } else { Refused::Known };
+    state.metrics.refusal(who == Refused::Known);
     let Some(suppressed) = state.refusals.admit(who) else { return };
     let more =
         if suppressed > 0 { format!(" ({suppressed} more before this were not recorded)") } else { String::new() };

@@ -52,6 +52,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Gate {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    all_streams: usize,
     per_subject: Arc<Mutex<HashMap<String, usize>>>,
     streams_per_subject: usize,
 }
@@ -69,6 +70,7 @@ impl Gate {
         Self {
             requests: Arc::new(Semaphore::new(limits.concurrent_requests)),
             streams: Arc::new(Semaphore::new(limits.streams)),
+            all_streams: limits.streams,
             per_subject: Arc::default(),
             streams_per_subject: limits.streams_per_subject,
         }
@@ -78,6 +80,11 @@ impl Gate {
     pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let full = |_| Problem::new(Kind::Overloaded, "too many requests are at work");
         Arc::clone(&self.requests).try_acquire_owned().map_err(full)
+    }
+
+    /// Streams and waits that are open.
+    pub(super) fn open_streams(&self) -> usize {
+        self.all_streams.saturating_sub(self.streams.available_permits())
     }
 
     /// A place for a stream or wait of a subject.

@@ -15,6 +15,7 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::edge::bucket::{Buckets, Rate};
 use crate::keys::signing::Watched;
+use crate::metrics::Metrics;
 use crate::service::Service;
 
 /// One thing that must be well for the controller to be ready; answers in a sentence why it is not.
@@ -68,6 +69,8 @@ pub struct RestParts {
     pub shutdown: CancellationToken,
     /// What `/readyz` looks at besides the store.
     pub checks: Vec<Check>,
+    /// Counts what happens here.
+    pub metrics: Metrics,
 }
 
 /// What every endpoint can reach. Cheap to clone.
@@ -88,6 +91,7 @@ pub struct Inner {
     pub(super) shutdown: CancellationToken,
     pub(super) readiness: Readiness,
     pub(super) refusals: RefusalLog,
+    pub(super) metrics: Metrics,
 }
 
 impl RestState {
@@ -107,7 +111,20 @@ impl RestState {
             ca_sha256: parts.ca_sha256,
             limits: parts.limits,
             shutdown: parts.shutdown,
+            metrics: parts.metrics,
         }))
+    }
+
+    /// Streams and waits of users that are open.
+    #[must_use]
+    pub fn streams_open(&self) -> usize {
+        self.gate.open_streams()
+    }
+
+    /// Operations that somebody watches.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.service.watch.watched()
     }
 }
 

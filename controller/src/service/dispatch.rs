@@ -95,6 +95,12 @@ impl Dispatch {
         self.leases.ttl()
     }
 
+    /// How many leases are held.
+    #[must_use]
+    pub fn leases(&self) -> usize {
+        self.leases.count()
+    }
+
     /// Gives every attempt on record a full lease, and every task that waits its whole wait: called once,
     /// before agents can connect.
     ///

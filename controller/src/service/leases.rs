@@ -48,6 +48,12 @@ impl Leases {
         self.ttl
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().leases.len()
+    }
+
     /// Begins or renews a lease.
     pub fn hold(&self, agent: AgentId, attempt: AttemptId) {
         let deadline = self.clock.monotonic() + self.ttl;

@@ -50,6 +50,18 @@ impl Presence {
         self.lock().len()
     }
 
+    /// Assignments that all of them together could take now.
+    #[must_use]
+    pub fn free_slots(&self) -> u64 {
+        self.lock().values().map(|seen| u64::from(seen.free_slots)).sum()
+    }
+
+    /// The largest distance of a connected agent's clock from ours, in milliseconds.
+    #[must_use]
+    pub fn largest_skew_ms(&self) -> u64 {
+        self.lock().values().map(|seen| seen.clock_skew_ms.unsigned_abs()).max().unwrap_or(0)
+    }
+
     /// An agent connected; replaces an older session of it.
     pub fn arrive(&self, agent: AgentId, seen: Seen) {
         self.lock().insert(agent, seen);

@@ -335,6 +335,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// renewed any more. Returns how many.
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
 
+    /// What the store holds, in numbers.
+    async fn figures(&self) -> Result<Figures, StoreError>;
+
     /// Whether the store answers and can write.
     async fn ready(&self) -> Result<(), StoreError>;
 

@@ -34,6 +34,8 @@ pub struct AgentPlan<'a> {
     pub rke_settings: &'a str,
     /// The proxy through which it reaches the clusters' APIs.
     pub kubernetes_proxy: &'a str,
+    /// More sections of its settings.
+    pub settings: &'a str,
     /// Where the controller is, as seen from here.
     pub controller: SocketAddr,
     /// Filter of its log.
@@ -53,13 +55,14 @@ impl AgentHost {
         let text = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = {name:?}\nstate_dir = {state:?}\nslots = 4\n\
              [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n{more}\n[ssh]\nkey = {key:?}\n\
-             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\n[log]\nfilter = {log:?}\n",
+             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\n[log]\nfilter = {log:?}\n{settings}\n",
             port = plan.controller.port(),
             name = plan.name,
             volume = plan.volume,
             rke = plan.rke,
             more = plan.rke_settings,
             proxy = plan.kubernetes_proxy,
+            settings = plan.settings,
             log = plan.log,
         );
         std::fs::write(&config, text)?;

@@ -13,6 +13,7 @@ pub mod link;
 pub mod process;
 pub mod puppet;
 pub mod rest;
+pub mod scrape;
 pub mod search;
 pub mod shell;
 pub mod specs;

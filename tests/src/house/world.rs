@@ -35,11 +35,15 @@ pub struct Setup {
     pub rke_settings: &'static str,
     /// Lines in the controller's `[operations]`.
     pub operations: &'static str,
+    /// More sections of the controller's settings.
+    pub controller: &'static str,
+    /// More sections of the agent's settings.
+    pub agent: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rke_settings: "", operations: ONE_ATTEMPT }
+        Self { rke_settings: "", operations: ONE_ATTEMPT, controller: "", agent: "" }
     }
 }
 
@@ -96,8 +100,10 @@ impl World {
 
     async fn build(programs: Programs, log: &str, setup: Setup) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let settings =
-            format!("[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n[operations]\n{}\n", setup.operations);
+        let settings = format!(
+            "[agents]\nlisten = \"127.0.0.1:0\"\n{QUICK_LEASES}\n[operations]\n{}\n{}\n",
+            setup.operations, setup.controller
+        );
         let controller = ControllerHost::start(&programs.controller, dir.path(), &settings, log).await?;
         let rke = Rehearsal::install(&dir.path().join("bin"), &programs.rke)?;
         let clusters = ClusterApi::start(rke.fleet()).await?;
@@ -106,6 +112,7 @@ impl World {
         let volume = dir.path().join("volume");
         let plan = AgentPlan {
             rke_settings: setup.rke_settings,
+            settings: setup.agent,
             ..plan(&programs, dir.path(), "bastion-1", &volume, (&rke, &proxy), link.address(), log)
         };
         let token = controller.command(&["agent", "join-token"]).await?;
@@ -172,5 +179,16 @@ fn plan<'a>(
     log: &'a str,
 ) -> AgentPlan<'a> {
     let rke = rke.program();
-    AgentPlan { program: &programs.agent, dir, name, volume, rke, rke_settings: "", kubernetes_proxy, controller, log }
+    AgentPlan {
+        program: &programs.agent,
+        dir,
+        name,
+        volume,
+        rke,
+        rke_settings: "",
+        settings: "",
+        kubernetes_proxy,
+        controller,
+        log,
+    }
 }

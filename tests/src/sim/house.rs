@@ -343,7 +343,8 @@ async fn doors() -> Result<Outside<Door>, StartError> {
         let address = ([0, 0, 0, 0], port).into();
         Door::open(port).await.map_err(|source| StartError::Listen { listener, address, source })
     };
-    Ok(Outside { rest: open("rest", REST_PORT).await?, agents: open("agents", AGENTS_PORT).await?, store: INLINE })
+    let (rest, agents) = (open("rest", REST_PORT).await?, open("agents", AGENTS_PORT).await?);
+    Ok(Outside { rest, agents, metrics: None, store: INLINE })
 }
 
 /// A filesystem in memory, where there is one: nothing in here must survive this machine.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cratekube_agent::identity::files::IdentityFiles;
 use cratekube_agent::link::{Link, LinkParts};
+use cratekube_agent::metrics::Metrics;
 use cratekube_agent::port;
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::{self, Clock};
@@ -85,6 +86,7 @@ fn link(
         clock: Arc::clone(clock),
         mint: Mint::system(Arc::clone(clock)),
         blocking: Blocking::Threads,
+        metrics: Metrics::default(),
     })
     .unwrap();
     let asked = shutdown.clone();

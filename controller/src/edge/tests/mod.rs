@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
-use super::accept::{Edge, Listener};
+use super::accept::{Edge, Listener, Security};
 use super::counters::{Counters, Counts};
 use super::limits::Limits;
 use super::renewal::{Renewal, Source};
@@ -90,7 +90,8 @@ impl Bench {
         let (counters, shutdown, taken) = (Counters::default(), Shutdown::new(), Arc::new(AtomicUsize::new(0)));
         let (pipes, arrivals) = mpsc::unbounded_channel();
         let router = router(Arc::clone(&taken));
-        let edge = Edge { name: "bench", tls: Arc::new(config), router, limits, counters: counters.clone(), mint };
+        let security = Security::Tls(Arc::new(config));
+        let edge = Edge { name: "bench", security, router, limits, counters: counters.clone(), mint };
         tokio::spawn(edge.serve(Pipes(arrivals), shutdown.clone()));
         Self { pipes, counters, renewal, roots, shutdown, taken, _dir: dir }
     }

@@ -1,7 +1,5 @@
 //! Following output as events, until the operation, the token or the controller ends.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use cratekube_common::domain::id::OperationId;
 use http::HeaderMap;
@@ -55,7 +53,7 @@ async fn run(state: &RestState, mut follower: Follower, sender: &Sender, caller:
             () = state.shutdown.cancelled() => return sse::close(sender, "the controller is stopping", patience).await,
             quiet = tokio::time::timeout(state.limits.keep_alive, follower.next()) => quiet.unwrap_or(Ok(Followed::Quiet)),
         };
-        if !deliver(&mut follower, next, sender, patience).await {
+        if !deliver(state, &mut follower, next, sender).await {
             return;
         }
     }
@@ -63,15 +61,17 @@ async fn run(state: &RestState, mut follower: Follower, sender: &Sender, caller:
 
 /// Sends what came; false when the stream is over.
 async fn deliver(
+    state: &RestState,
     follower: &mut Follower,
     next: Result<Followed, ServiceError>,
     sender: &Sender,
-    patience: Duration,
 ) -> bool {
+    let patience = state.limits.send_timeout;
     match next {
         Ok(Followed::Output { offset, data, last }) => {
             let whole = if last { data.len() } else { whole_characters(&data) };
             follower.consume(whole as u64);
+            state.metrics.output_sent(whole);
             whole == 0 || send(sender, events::output(offset, &data[..whole]), patience).await
         }
         Ok(Followed::Progress(operation)) => send(sender, events::progress(&operation), patience).await,

@@ -106,6 +106,7 @@ async fn copy(state: &RestState, caller: &Caller, operation: OperationId, (first
         let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
         let piece = piece.slice(..piece.len().min(left));
         offset += piece.len() as u64;
+        state.metrics.output_sent(piece.len());
         if !send(sender, piece, state.limits.send_timeout).await {
             return;
         }

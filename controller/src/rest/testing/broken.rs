@@ -118,5 +118,6 @@ every_verb! {
     revocations(_a: PageRequest) -> Page<Revocation>;
     revocations_after(_a: u64) -> (Vec<Revocation>, u64);
     purge_expired(_a: Timestamp) -> u64;
+    figures() -> Figures;
     ready() -> ();
 }

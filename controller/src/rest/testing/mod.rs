@@ -217,6 +217,7 @@ impl World {
             },
             shutdown: shutdown.clone(),
             checks: Vec::new(),
+            metrics: crate::metrics::Metrics::default(),
         });
         Self { router: router(state), house, dir, presence, watch, dispatch, shutdown, tokens, key }
     }

@@ -13,6 +13,7 @@ mod agents;
 mod alarms;
 mod changing;
 mod connecting;
+mod counting;
 mod ending;
 mod happening;
 mod histories;
@@ -91,6 +92,7 @@ pub fn stories() -> Vec<&'static Story> {
         retrying::STORIES,
         output::STORIES,
         connecting::STORIES,
+        counting::STORIES,
         agents::STORIES,
         identity::STORIES,
         listing::STORIES,

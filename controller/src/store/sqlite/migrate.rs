@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0007_events.sql"),
     include_str!("../../../migrations/sqlite/0008_steps.sql"),
     include_str!("../../../migrations/sqlite/0009_alarms.sql"),
+    include_str!("../../../migrations/sqlite/0010_figures.sql"),
 ];
 /// How long a lock of another process (the command line beside the server) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

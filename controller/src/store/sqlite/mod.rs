@@ -23,6 +23,7 @@ mod enroll;
 mod events;
 mod evidence;
 mod fault;
+mod figures;
 mod lease;
 mod masking;
 mod migrate;
@@ -50,7 +51,7 @@ use cratekube_common::domain::id::{AgentId, ClusterId};
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::files;
 
-use super::{AuditLink, HeartbeatFacts, StoreError};
+use super::{AuditLink, HeartbeatFacts, Meters, StoreError};
 use output::Output;
 use readers::Readers;
 use writer::{Teller, Writer};
@@ -125,6 +126,12 @@ impl SqliteStore {
         let readers = Readers::new(file, inline);
         let output = Output::new(outputs, inline, writer.clone(), Arc::clone(&readers));
         Ok(Self { writer, teller, readers, output, sightings: agents::Sightings::default() })
+    }
+
+    /// How it writes.
+    #[must_use]
+    pub fn meters(&self) -> Meters {
+        self.teller.meters.clone()
     }
 
     /// Follows the chain of the audit log. Answers how many entries it has.

@@ -25,14 +25,15 @@ use super::super::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
     ApiKeyUsed, Applied, AttemptRecord, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation,
     Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled,
-    EnvironmentSummary, EventFilter, Events, Evidence, ForceUnlock, Forced, ForgetAgent, Forgotten, HeartbeatFacts,
-    Idempotency, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter,
-    OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, RenewAgent, Renewed,
-    Revision, RingAlarm, Settled, Store, StoreError, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
+    EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten,
+    HeartbeatFacts, Idempotency, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken,
+    OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected,
+    RenewAgent, Renewed, Revision, RingAlarm, Settled, Store, StoreError, TaskRecord, UseApiKey, UseCertificate,
+    Withdrawn,
 };
 use super::{
     SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, ending,
-    enroll, events, evidence, lease, operations, reconfigure, retries, revisions, settle, users,
+    enroll, events, evidence, figures, lease, operations, reconfigure, retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -377,6 +378,10 @@ impl Store for SqliteStore {
 
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.writer.run(move |db| enroll::purge(db, now)).await
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        self.readers.scan(figures::read).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

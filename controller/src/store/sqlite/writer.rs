@@ -11,6 +11,7 @@
 //! Two ways to execute: on an OS thread of its own, or on the caller (deterministic simulation).
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::fault;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::events;
 use super::fault::{Fault, is_disk_failure};
-use crate::store::StoreError;
+use crate::store::{Meters, StoreError};
 
 /// Jobs that may wait; more wait in their callers.
 const QUEUE: usize = 4_096;
@@ -35,17 +36,28 @@ pub(super) enum Writer {
     Inline(Arc<Mutex<Option<Connection>>>, Arc<Teller>),
 }
 
-/// Gives events their time and tells that there are some.
+/// Gives events their time, tells that there are some, and measures.
 #[derive(Debug)]
 pub(super) struct Teller {
     clock: Clock,
     told: watch::Sender<u64>,
+    /// How it is written.
+    pub(super) meters: Meters,
 }
 
 impl Teller {
     /// Tells by this clock.
     pub(super) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, told: watch::channel(0).0 })
+        Arc::new(Self { clock, told: watch::channel(0).0, meters: Meters::default() })
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a batch is small")]
+    fn measure(&self, began: Duration, jobs: usize, done: bool) {
+        self.meters.commit_seconds.observe(self.clock.monotonic().saturating_sub(began).as_secs_f64());
+        self.meters.commit_jobs.observe(jobs as f64);
+        if !done {
+            self.meters.commits_failed.inc();
+        }
     }
 
     /// Changes after each commit that has events in it.
@@ -234,7 +246,9 @@ enum Health {
 }
 
 fn commit(db: &Connection, teller: &Teller, mut jobs: Vec<Box<dyn Job>>) -> Health {
+    let began = teller.clock.monotonic();
     let done = transact(db, teller, &mut jobs);
+    teller.measure(began, jobs.len(), done.is_ok());
     let why = done.as_ref().err().map(ToString::to_string);
     if why.is_some() && !db.is_autocommit() {
         let _already_gone = db.execute_batch("ROLLBACK");

@@ -188,3 +188,25 @@ async fn every_hot_query_is_answered_by_an_index() {
     }
     house.store.close().await;
 }
+
+#[tokio::test]
+async fn figures_are_read_from_indexes_of_what_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = house(dir.path()).await;
+    let db = raw(dir.path());
+    for query in crate::store::sqlite::figures::QUERIES {
+        let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let plan = explain.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        for step in plan.map(Result::unwrap) {
+            let of_volumes = step == "SCAN volumes";
+            assert!(
+                step.starts_with("SEARCH")
+                    || step.contains("USING COVERING INDEX")
+                    || step.contains("INDEX tasks_delayed")
+                    || of_volumes,
+                "{query}: {step}"
+            );
+        }
+    }
+    house.store.close().await;
+}
