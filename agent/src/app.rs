@@ -158,6 +158,7 @@ async fn listen(at: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAdd
 
 fn engine_settings(config: &AgentConfig) -> EngineSettings {
     let mut settings = EngineSettings::new(config.volumes.paths.clone(), (&config.ssh).into());
+    settings.kubernetes.clone_from(&config.kubernetes);
     settings.rke.clone_from(&config.rke.path);
     settings.cloud.clone_from(&config.cloud);
     settings.slots = config.agent.slots;

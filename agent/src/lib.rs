@@ -9,6 +9,7 @@ pub mod engine;
 #[cfg(test)]
 mod fixtures;
 pub mod identity;
+pub mod kube;
 pub mod link;
 pub mod metrics;
 pub mod notify;

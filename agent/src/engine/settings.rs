@@ -7,7 +7,7 @@ use std::time::Duration;
 use cratekube_common::rke::render::SshAccess;
 use cratekube_common::runtime::clock::Clock;
 
-use crate::config::CloudSection;
+use crate::config::{CloudSection, KubernetesSection};
 use crate::metrics::Metrics;
 use crate::run::host::ThisHost;
 use crate::run::rke::Finder;
@@ -29,6 +29,8 @@ pub struct EngineSettings {
     pub ssh: SshAccess,
     /// Whether and how AWS is looked at.
     pub cloud: CloudSection,
+    /// How the clusters' APIs are reached.
+    pub kubernetes: KubernetesSection,
     /// Attempts executed at once. Four: `rke` waits for hosts most of the time, and a bastion is small.
     pub slots: u32,
     /// Longest run. Two hours: four times the slowest provisioning seen on real hosts.
@@ -69,7 +71,7 @@ impl EngineSettings {
     /// What steps need of them.
     #[must_use]
     pub fn steps(&self) -> StepSettings {
-        StepSettings { ssh: self.ssh.clone(), cloud: self.cloud.clone() }
+        StepSettings { ssh: self.ssh.clone(), cloud: self.cloud.clone(), kubernetes: self.kubernetes.clone() }
     }
 
     /// Settings with defaults for everything that has one.
@@ -82,6 +84,7 @@ impl EngineSettings {
             scope: None,
             ssh,
             cloud: CloudSection::default(),
+            kubernetes: KubernetesSection::default(),
             slots: 4,
             run_timeout: Duration::from_secs(2 * 60 * 60),
             silence_timeout: Duration::from_secs(20 * 60),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::input_path;
-use crate::config::CloudSection;
+use crate::config::{CloudSection, KubernetesSection};
 
 /// Everything a step works on.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,11 +54,14 @@ pub struct StepSettings {
     pub ssh: SshAccess,
     /// Whether and how AWS is looked at.
     pub cloud: CloudSection,
+    /// How the cluster's API is reached.
+    #[serde(default)]
+    pub kubernetes: KubernetesSection,
 }
 
 impl Default for StepSettings {
     fn default() -> Self {
-        Self { ssh: SshAccess::Untold, cloud: CloudSection::default() }
+        Self { ssh: SshAccess::Untold, cloud: CloudSection::default(), kubernetes: KubernetesSection::default() }
     }
 }
 

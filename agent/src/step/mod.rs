@@ -25,7 +25,7 @@ pub use cratekube_common::step::judge;
 use cratekube_common::step::{MAX_FINDINGS, StepOutcome};
 use serde_json::Value;
 
-use crate::cloud;
+use crate::{cloud, kube};
 
 pub use self::console::{Console, Printer};
 pub use self::input::{StepInput, StepSettings};
@@ -36,18 +36,21 @@ const OUTCOME: &str = "outcome.json";
 /// Whether this release of the agent can do such a task.
 #[must_use]
 pub fn can(kind: TaskKind) -> bool {
-    kind.is_rke() || matches!(kind, TaskKind::Sweep | TaskKind::Confirm)
+    kind.is_rke() || matches!(kind, TaskKind::Configure | TaskKind::Verify | TaskKind::Sweep | TaskKind::Confirm)
 }
 
 /// Does a step.
 async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     match input.kind {
-        TaskKind::Sweep => return cloud::steps::sweep(input, console).await,
-        TaskKind::Confirm => return cloud::steps::confirm(input, console).await,
-        _ => {}
+        TaskKind::Configure => kube::configure::run(input, console).await,
+        TaskKind::Verify => kube::verify::run(input, console).await,
+        TaskKind::Sweep => cloud::steps::sweep(input, console).await,
+        TaskKind::Confirm => cloud::steps::confirm(input, console).await,
+        kind => {
+            console.line(&format!("this release of the agent cannot do `{kind}`"));
+            StepOutcome { failure: Some(unknown(kind)), ..StepOutcome::default() }
+        }
     }
-    console.line(&format!("this release of the agent cannot do `{}`", input.kind));
-    StepOutcome { failure: Some(unknown(input.kind)), ..StepOutcome::default() }
 }
 
 /// Does what `step <run-dir>` on the command line says, and writes what came of it.

@@ -20,8 +20,8 @@ pub const MAX_MANIFEST: usize = 256 * 1024;
 pub const MAX_OBJECTS: usize = 500;
 /// Names beginning with it are the service's own.
 pub const RESERVED_PREFIX: &str = "cratekube-";
-/// Annotation on every applied object: the managed resource that it belongs to.
-pub const OWNER_ANNOTATION: &str = "cratekube.io/resource";
+/// Label on every applied object: the managed resource that it belongs to.
+pub const OWNER_LABEL: &str = "cratekube.io/resource";
 
 /// Fields of `metadata` that only the cluster sets.
 const SET_BY_CLUSTER: &[&str] = &["managedFields", "resourceVersion", "uid", "deletionTimestamp", "generation"];
@@ -289,12 +289,8 @@ impl Reader<'_> {
                 );
             }
         }
-        if !metadata["annotations"][OWNER_ANNOTATION].is_null() {
-            self.error(
-                "reserved-name",
-                place,
-                &format!("has the annotation {OWNER_ANNOTATION}, which only the service gives"),
-            );
+        if !metadata["labels"][OWNER_LABEL].is_null() {
+            self.error("reserved-name", place, &format!("has the label {OWNER_LABEL}, which only the service gives"));
         }
     }
 

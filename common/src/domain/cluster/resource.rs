@@ -117,9 +117,8 @@ pub struct RemovedResource {
     pub objects: Vec<ObjectRef>,
 }
 
-/// What the controller gives a *configure* task.
+/// What the controller gives a *configure* task, beside the findings of earlier tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ConfigureInput {
     /// Where managed resources may put objects. Its namespaces are made, with service accounts and
     /// roles for the cluster's users.
@@ -131,6 +130,10 @@ pub struct ConfigureInput {
     /// Resources to take away.
     #[serde(default)]
     pub remove: Vec<RemovedResource>,
+    /// Whether a resource that is not applied, or not removed, fails the task. Otherwise it is a warning: a
+    /// cluster is not unfit because a manifest is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_apply: bool,
 }
 
 /// What became of one managed resource.
@@ -242,7 +245,8 @@ mod tests {
         let empty: ConfigureInput = serde_json::from_value(json!({})).unwrap();
         assert_eq!(empty, ConfigureInput::default());
         assert!(empty.scope.namespaces.contains(DEFAULT_NAMESPACE));
-        assert!(serde_json::from_value::<ConfigureInput>(json!({"resource": []})).is_err());
+        assert!(serde_json::from_value::<ConfigureInput>(json!({"earlier": {}})).is_ok());
+        assert!(serde_json::from_value::<ConfigureInput>(json!({"remove": [{"name": "a"}]})).is_err());
     }
 
     #[test]

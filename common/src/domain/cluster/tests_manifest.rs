@@ -54,7 +54,7 @@ fn each_rule_refuses_what_it_is_for() {
     let one = scope(&["shop"]);
     for (metadata, rule) in [
         ("name: cratekube-admin", "reserved-name"),
-        ("name: a, annotations: {cratekube.io/resource: other}", "reserved-name"),
+        ("name: a, labels: {cratekube.io/resource: other}", "reserved-name"),
         ("name: a, resourceVersion: '7'", "set-by-cluster"),
         ("name: a, managedFields: []", "set-by-cluster"),
         ("name: a, labels: {a: 1}", "object-fields"),

@@ -1,0 +1,14 @@
+//! A cluster that is ready to use: what the agent does in it after `rke`, against the small Kubernetes API.
+
+#[path = "ready/access.rs"]
+mod access;
+#[path = "ready/basics.rs"]
+mod basics;
+#[path = "ready/killed.rs"]
+mod killed;
+#[path = "ready/resources.rs"]
+mod resources;
+#[path = "ready/support.rs"]
+mod support;
+#[path = "ready/verify.rs"]
+mod verify;
