@@ -47,8 +47,8 @@ impl OperationKind {
     #[must_use]
     pub fn tasks(self) -> &'static [TaskKind] {
         match self {
-            Self::Provision => &[TaskKind::Provision],
-            Self::Reconfigure => &[TaskKind::Reconfigure],
+            Self::Provision => &[TaskKind::Preflight, TaskKind::Provision, TaskKind::Configure, TaskKind::Verify],
+            Self::Reconfigure => &[TaskKind::Preflight, TaskKind::Reconfigure, TaskKind::Configure, TaskKind::Verify],
             Self::Remove => &[TaskKind::Remove],
             Self::RecoverState => &[TaskKind::RecoverState],
             Self::Configure => &[TaskKind::Configure],

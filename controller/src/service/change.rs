@@ -108,7 +108,7 @@ impl Service {
             cluster: cluster.id,
             revision: cluster.revision,
             operation: self.mint.id::<OperationId>(),
-            tasks: self.task_ids(OperationKind::Reconfigure),
+            tasks: self.planned(OperationKind::Reconfigure),
             environment: cluster.environment,
             name: cluster.name,
             change,

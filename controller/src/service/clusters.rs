@@ -12,7 +12,7 @@ use super::versions::{VersionVerdict, judge};
 use super::{Actor, Service, ServiceError};
 use crate::store::{
     AcceptOperation, AcceptProvision, Acceptance, ClusterFilter, ForceUnlock, Forced, IDEMPOTENCY_TTL, Idempotency,
-    Page, PageRequest, ProtectCluster, Protected,
+    Page, PageRequest, PlannedTask, ProtectCluster, Protected,
 };
 
 /// A key under which a repeated request finds the first one's answer.
@@ -107,7 +107,7 @@ impl Service {
         let request = AcceptProvision {
             cluster,
             operation: self.mint.id(),
-            tasks: self.task_ids(OperationKind::Provision),
+            tasks: self.planned(OperationKind::Provision),
             sealed_secrets: seal_secrets(self.vault.as_ref(), cluster, &secrets),
             environment: wanted.environment,
             name: wanted.name,
@@ -136,7 +136,7 @@ impl Service {
         let detail = unwanted.reason.clone();
         let request = AcceptOperation {
             operation: self.mint.id(),
-            tasks: self.task_ids(OperationKind::Remove),
+            tasks: self.planned(OperationKind::Remove),
             kind: OperationKind::Remove,
             environment: unwanted.environment,
             name: unwanted.name,
@@ -189,7 +189,7 @@ impl Service {
         let audit = actor.audit("cluster.provision", format!("{environment}/{name}"), "again".into());
         let request = AcceptOperation {
             operation: self.mint.id(),
-            tasks: self.task_ids(OperationKind::Provision),
+            tasks: self.planned(OperationKind::Provision),
             kind: OperationKind::Provision,
             environment,
             name,
@@ -218,7 +218,7 @@ impl Service {
         let object = format!("{}/{}", lost.environment, lost.name);
         let request = AcceptOperation {
             operation: self.mint.id(),
-            tasks: self.task_ids(OperationKind::RecoverState),
+            tasks: self.planned(OperationKind::RecoverState),
             kind: OperationKind::RecoverState,
             environment: lost.environment,
             name: lost.name,
@@ -316,8 +316,9 @@ impl Service {
         }
     }
 
-    pub(super) fn task_ids<T: From<uuid::Uuid>>(&self, kind: OperationKind) -> Vec<T> {
-        kind.tasks().iter().map(|_| self.mint.id()).collect()
+    /// The work of an operation of this kind.
+    pub(super) fn planned(&self, kind: OperationKind) -> Vec<PlannedTask> {
+        kind.tasks().iter().map(|kind| PlannedTask { id: self.mint.id(), kind: *kind }).collect()
     }
 
     pub(super) fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {

@@ -80,7 +80,7 @@ impl Service {
         }
         let request = AcceptOperation {
             operation: self.mint.id(),
-            tasks: self.task_ids(failed.kind),
+            tasks: self.planned(failed.kind),
             kind: failed.kind,
             environment: failed.environment.clone(),
             name: failed.cluster.clone(),

@@ -268,7 +268,7 @@ impl World {
     /// An agent takes and starts the one task that waits.
     pub(super) async fn work(&self) -> Work {
         let bastion = self.house.bastion("bastion-1", "*").await;
-        let task = self.house.lease_one(bastion).await;
+        let task = self.house.lease_rke(bastion).await;
         self.house.start(bastion, &task).await;
         self.watch.announce(task.operation);
         Work { bastion, task, sent: 0 }
@@ -299,6 +299,7 @@ impl World {
         let report = self.house.report(&work.task, outcome);
         let report = RunReport { output_bytes: work.sent, ..report };
         self.house.settle(work.bastion, report).await;
+        self.house.take_steps(work.bastion, work.task.operation).await;
         self.watch.announce(work.task.operation);
         work.task.operation
     }

@@ -16,6 +16,7 @@ use cratekube_common::domain::generation::{Manifest, SealedFile};
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId, VolumeId};
 use cratekube_common::domain::operation::{Operation, OperationKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RkeBinary, RunOutcome, RunReport, RunVerdict};
+use cratekube_common::domain::task::{TaskKind, TaskState};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::ManualClock;
 use cratekube_common::runtime::mint::Mint;
@@ -26,7 +27,8 @@ use crate::plan::settle::RetryPolicy;
 use crate::store::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, AgentChanged, Applied, CancelOperation,
     Cancellation, CertificateFacts, ChangeAgent, ConnectAgent, EnrollAgent, Enrolled, ForceUnlock, Forced, Idempotency,
-    LeaseTasks, LeasedTask, NewJoinToken, OutputAppended, PageRequest, Settled, SpecChange, Store,
+    LeaseTasks, LeasedTask, NewJoinToken, OutputAppended, PageRequest, PlannedTask, Settled, SpecChange, Store,
+    TaskRecord,
 };
 
 /// Where stories are played.
@@ -85,7 +87,7 @@ impl House {
         AcceptProvision {
             cluster: self.id(),
             operation: self.id(),
-            tasks: vec![self.id()],
+            tasks: self.work(&[TaskKind::Provision]),
             environment: environment.parse().unwrap(),
             name: name.parse().unwrap(),
             deletion_protection: false,
@@ -105,6 +107,11 @@ impl House {
         Some(Idempotency { subject: subject.into(), key: key.into(), digest: digest.into(), expires_at })
     }
 
+    /// Work of these kinds, in order.
+    pub fn work(&self, kinds: &[TaskKind]) -> Vec<PlannedTask> {
+        kinds.iter().map(|kind| PlannedTask { id: self.id(), kind: *kind }).collect()
+    }
+
     /// Asks for a cluster and expects to get it.
     pub async fn provisioned(&self, environment: &str, name: &str) -> Operation {
         let request = self.provision(environment, name);
@@ -115,7 +122,7 @@ impl House {
     pub fn operation(&self, kind: OperationKind, environment: &str, name: &str) -> AcceptOperation {
         AcceptOperation {
             operation: self.id(),
-            tasks: kind.tasks().iter().map(|_| self.id()).collect(),
+            tasks: self.work(&[rke_task(kind)]),
             kind,
             environment: environment.parse().unwrap(),
             name: name.parse().unwrap(),
@@ -138,7 +145,7 @@ impl House {
             cluster: cluster.id,
             revision: cluster.revision,
             operation: self.id(),
-            tasks: OperationKind::Reconfigure.tasks().iter().map(|_| self.id()).collect(),
+            tasks: self.work(&[TaskKind::Reconfigure]),
             environment: cluster.environment,
             name: cluster.name,
             change: change.map(|spec| SpecChange { spec, sealed_secrets }),
@@ -253,6 +260,35 @@ impl House {
         let mut leased = self.lease(bastion, 4).await;
         assert_eq!(leased.len(), 1, "one task waits");
         leased.remove(0).assignment
+    }
+
+    /// An agent takes the one operation there is, up to its `rke`: the steps before that succeed.
+    pub async fn lease_rke(&self, bastion: Bastion) -> Assignment {
+        loop {
+            let work = self.lease_one(bastion).await;
+            if work.kind.is_rke() {
+                return work;
+            }
+            self.step(bastion, &work, RunOutcome::Succeeded).await;
+        }
+    }
+
+    /// An agent takes what is left of an operation, while that is steps: they succeed.
+    pub async fn take_steps(&self, bastion: Bastion, operation: OperationId) {
+        let waits = |task: &TaskRecord| task.state == TaskState::Queued && !task.kind.is_rke();
+        while self.store.tasks(operation).await.unwrap().iter().any(waits) {
+            let work = self.lease_one(bastion).await;
+            assert_eq!(work.operation, operation);
+            self.step(bastion, &work, RunOutcome::Succeeded).await;
+        }
+    }
+
+    /// A step is done, and found something.
+    pub async fn step(&self, bastion: Bastion, work: &Assignment, outcome: RunOutcome) {
+        self.start(bastion, work).await;
+        let findings = Some(json!({"found by": work.kind}));
+        let report = RunReport { generation: None, rke: None, findings, ..self.report(work, outcome) };
+        self.settle(bastion, report).await;
     }
 
     /// An agent starts what it was given.
@@ -430,6 +466,11 @@ pub fn hash(word: &str) -> String {
     text.extend(std::iter::repeat_n('0', 64usize.saturating_sub(text.len())));
     text.truncate(64);
     text
+}
+
+/// The task of an operation in which `rke` runs: what most stories are about.
+fn rke_task(kind: OperationKind) -> TaskKind {
+    kind.tasks().iter().copied().find(|task| task.is_rke()).unwrap_or(kind.tasks()[0])
 }
 
 /// A small spec with a masked secret.

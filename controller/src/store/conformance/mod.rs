@@ -11,6 +11,7 @@ mod accepting;
 mod access;
 mod agents;
 mod alarms;
+mod chaining;
 mod changing;
 mod connecting;
 mod counting;
@@ -86,6 +87,7 @@ pub fn stories() -> Vec<&'static Story> {
         removing::STORIES,
         changing::STORIES,
         leasing::STORIES,
+        chaining::STORIES,
         settling::STORIES,
         ending::STORIES,
         happening::STORIES,

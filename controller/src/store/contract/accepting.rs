@@ -7,7 +7,17 @@ use cratekube_common::domain::cluster::spec::ClusterSpec;
 use cratekube_common::domain::id::{ClusterId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{Operation, OperationKind};
+use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
+
+/// One piece of the work of an operation that is to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedTask {
+    /// Its id.
+    pub id: TaskId,
+    /// What it does.
+    pub kind: TaskKind,
+}
 
 /// Makes a repeated request find the first one's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +42,8 @@ pub struct AcceptProvision {
     pub cluster: ClusterId,
     /// Id of the operation.
     pub operation: OperationId,
-    /// One id for each of the operation's tasks.
-    pub tasks: Vec<TaskId>,
+    /// The operation's work, in order.
+    pub tasks: Vec<PlannedTask>,
     /// Where.
     pub environment: EnvironmentName,
     /// Its name.
@@ -61,8 +71,8 @@ pub struct AcceptProvision {
 pub struct AcceptOperation {
     /// Id of the operation.
     pub operation: OperationId,
-    /// One id for each of the operation's tasks.
-    pub tasks: Vec<TaskId>,
+    /// The operation's work, in order.
+    pub tasks: Vec<PlannedTask>,
     /// What to do.
     pub kind: OperationKind,
     /// Where.
@@ -96,8 +106,8 @@ pub struct AcceptReconfigure {
     pub revision: u64,
     /// Id of the operation.
     pub operation: OperationId,
-    /// One id for each of the operation's tasks.
-    pub tasks: Vec<TaskId>,
+    /// The operation's work, in order.
+    pub tasks: Vec<PlannedTask>,
     /// Where.
     pub environment: EnvironmentName,
     /// Its name.

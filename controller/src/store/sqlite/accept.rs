@@ -5,7 +5,7 @@
 
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase};
-use cratekube_common::domain::id::{ClusterId, OperationId, TaskId};
+use cratekube_common::domain::id::{ClusterId, OperationId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{self, Operation, OperationEvent, OperationKind, OperationState};
 use cratekube_common::domain::task::{self, TaskEvent, TaskState};
@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
 use super::{audit, clusters, ending, operations, reconfigure, revisions};
-use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency, ProtectCluster, Protected};
+use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency, PlannedTask, ProtectCluster, Protected};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
 pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) -> Result<Acceptance, Fault> {
@@ -328,8 +328,8 @@ pub(super) fn queued(
 
 /// The tasks of a new operation.
 pub(super) struct Work<'a> {
-    /// One id for each.
-    pub(super) tasks: &'a [TaskId],
+    /// In order.
+    pub(super) tasks: &'a [PlannedTask],
     /// State of the first; the others wait for it.
     pub(super) state: TaskState,
     /// The cluster's volume.
@@ -345,12 +345,10 @@ pub(super) fn record(
     entry: &AuditEntry,
 ) -> Result<(), Fault> {
     insert_operation(db, operation)?;
-    let kinds = operation.kind.tasks();
-    if kinds.len() != work.tasks.len() {
-        let (needed, given) = (kinds.len(), work.tasks.len());
-        return Err(Fault::Damaged(format!("{} needs {needed} task ids, {given} were given", operation.kind)));
+    if work.tasks.is_empty() {
+        return Err(Fault::Damaged(format!("{} has no task", operation.kind)));
     }
-    for (ordinal, (id, kind)) in work.tasks.iter().zip(kinds).enumerate() {
+    for (ordinal, PlannedTask { id, kind }) in work.tasks.iter().enumerate() {
         let later = if work.state == TaskState::Queued { TaskState::Pending } else { work.state };
         let state = if ordinal == 0 { work.state } else { later };
         db.prepare_cached(
