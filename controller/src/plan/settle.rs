@@ -238,11 +238,11 @@ fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
         Some(_) => Vec::new(),
     };
     // Credentials that were given out stay given out.
-    conditions.extend(view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG).cloned());
+    let marks = view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG).cloned();
     let warnings = report.warnings.iter().map(|w| Condition { kind: "warning".into(), message: w.clone() });
-    for warning in warnings {
-        if !conditions.contains(&warning) {
-            conditions.push(warning);
+    for condition in marks.chain(warnings) {
+        if !conditions.contains(&condition) {
+            conditions.push(condition);
         }
     }
     conditions.truncate(MAX_CONDITIONS);

@@ -235,7 +235,11 @@ mod tests {
         let rest = world.get(&format!("/v1/events?after={}", mine["next"])).await.json();
         assert_eq!(rest["items"], serde_json::json!([]));
         let ready = world.get("/v1/events?kind=cluster.ready,attempt&cluster=web&environment=prod").await.json();
-        assert_eq!(ready["items"].as_array().unwrap().len(), 4, "leased, started, exited, ready: {ready:#}");
+        assert_eq!(
+            ready["items"].as_array().unwrap().len(),
+            13,
+            "leased, started, exited of four tasks, ready: {ready:#}"
+        );
         let admin = world.token(Role::Admin, "*");
         let all = world.ask_as(&admin, Method::GET, "/v1/events?kind=agent,volume").send().await.json();
         assert!(all["items"].as_array().unwrap().len() >= 3, "{all:#}");

@@ -87,11 +87,13 @@ mod tests {
         let draining = send("drain").send().await.json();
         assert_eq!((&draining["state"], &draining["drained"]), (&"draining".into(), &false.into()));
         assert_eq!(send("cordon").send().await.problem(), "agent-state", "it is on its way out");
-        world.settle(&work, cratekube_common::domain::run::RunOutcome::Succeeded).await;
+        let done = world.house.report(&work.task, cratekube_common::domain::run::RunOutcome::Succeeded);
+        world.house.settle(work.bastion, done).await;
+        assert!(world.house.lease(work.bastion, 4).await.is_empty(), "nor the steps after what it finished");
         let drained = world.ask_as(&admin, Method::GET, &format!("/v1/admin/agents/{id}")).send().await.json();
         assert_eq!(drained["drained"], true);
         assert_eq!(send("uncordon").send().await.json()["state"], "active");
-        assert_eq!(world.house.lease(work.bastion, 4).await.len(), 1);
+        assert_eq!(world.house.lease(work.bastion, 4).await.len(), 2, "what waits of both clusters");
     }
 
     #[tokio::test]

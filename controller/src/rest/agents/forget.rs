@@ -84,7 +84,7 @@ mod tests {
         let done = send(json!({"reason": "terminated", "force": true})).await;
         assert_eq!(done.json(), json!({"operations": [format!("/v1/operations/{id}")]}));
         let operation = world.get(&format!("/v1/operations/{id}")).await.json();
-        assert_eq!((&operation["state"], &operation["attempts"][0]["state"]), (&"failed".into(), &"fenced".into()));
+        assert_eq!((&operation["state"], &operation["attempts"][1]["state"]), (&"failed".into(), &"fenced".into()));
         let agent = world.ask_as(&admin, Method::GET, &format!("/v1/admin/agents/{}", work.bastion.agent)).send().await;
         assert_eq!(agent.json()["state"], "revoked");
         assert_eq!(world.audit().await.pop().unwrap().detail, "forced: terminated");

@@ -55,7 +55,7 @@ mod tests {
         let work = world.work().await;
         world.house.store.lose_attempts(vec![work.task.attempt], world.house.now()).await.unwrap();
         let waits = world.get(&format!("/v1/operations/{id}")).await.json();
-        assert_eq!((&waits["state"], &waits["attempts"][0]["state"]), (&"running".into(), &"unknown".into()));
+        assert_eq!((&waits["state"], &waits["attempts"][1]["state"]), (&"running".into(), &"unknown".into()));
         assert!(waits["waiting_for"].as_str().unwrap().contains("force-unlock"), "{waits}");
         let operator = world.ask(Method::POST, UNLOCK).json(&json!({"reason": "x"})).send().await;
         assert_eq!(operator.status, StatusCode::FORBIDDEN);

@@ -62,9 +62,10 @@ mod tests {
         assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.text());
         let same = again().header("idempotency-key", "k").send().await;
         assert_eq!(first.header("location"), same.header("location"));
-        let task = world.house.lease_one(built.bastion).await;
+        let task = world.house.lease_rke(built.bastion).await;
         world.house.start(built.bastion, &task).await;
         world.house.settle(built.bastion, world.house.report(&task, RunOutcome::Succeeded)).await;
+        world.house.take_steps(built.bastion, task.operation).await;
         assert_eq!(world.get("/v1/environments/prod/clusters/web").await.json()["phase"], "ready");
         let none = world.ask(Method::POST, "/v1/environments/prod/clusters/none/provision").send().await;
         assert_eq!(none.status, StatusCode::NOT_FOUND);

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!((&body["state"], &body["failure"]["class"]), (&"failed".into(), &"auth".into()));
         assert_eq!(body["failure"]["line"], "\\u{1b}[31mFATA\\u{202e}");
         assert_eq!(body["links"]["output"], format!("/v1/operations/{id}/output"));
-        let attempt = &body["attempts"][0];
+        let attempt = &body["attempts"][1];
         assert_eq!((&attempt["state"], &attempt["failure"]["class"]), (&"exited".into(), &"auth".into()));
         assert_eq!(attempt["rke"]["rehearsal"], false);
     }

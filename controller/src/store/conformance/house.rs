@@ -122,7 +122,7 @@ impl House {
     pub fn operation(&self, kind: OperationKind, environment: &str, name: &str) -> AcceptOperation {
         AcceptOperation {
             operation: self.id(),
-            tasks: self.work(&[rke_task(kind)]),
+            tasks: self.work(rke_task(kind).as_slice()),
             kind,
             environment: environment.parse().unwrap(),
             name: name.parse().unwrap(),
@@ -469,8 +469,9 @@ pub fn hash(word: &str) -> String {
 }
 
 /// The task of an operation in which `rke` runs: what most stories are about.
-fn rke_task(kind: OperationKind) -> TaskKind {
-    kind.tasks().iter().copied().find(|task| task.is_rke()).unwrap_or(kind.tasks()[0])
+fn rke_task(kind: OperationKind) -> Option<TaskKind> {
+    let tasks = kind.tasks();
+    tasks.iter().find(|task| task.is_rke()).or(tasks.first()).copied()
 }
 
 /// A small spec with a masked secret.
