@@ -181,6 +181,7 @@ impl<L: Listener> Controller<L> {
             mint: mint.clone(),
             vault: envelope,
             policy: Arc::new(config.policy.policy.clone()),
+            chain: Arc::new(config.operations.chain.clone()),
         };
         let own = |names: &[String]| Source::Own(names.to_vec());
         let rest_source = match &config.rest.certificate {

@@ -10,14 +10,19 @@ const CLUSTERS: &str = "/v1/environments/prod/clusters";
 
 #[tokio::test]
 async fn a_cluster_is_described_built_sealed_and_removed() -> anyhow::Result<()> {
-    let world = World::start(programs!()).await?;
+    let world = World::whole(programs!()).await?;
     let client = &world.client;
 
     let accepted = client.post(CLUSTERS, &specs::with_worker("web", "192.0.2.11", "192.0.2.12")).await?.expect(202)?;
     let location = accepted.header("location").to_owned();
     let operation = client.ended(&location).await?;
     assert_eq!(operation["state"], "succeeded", "{operation:#}");
-    assert_eq!(operation["attempts"][0]["state"], "exited", "{operation:#}");
+    let tasks = operation["tasks"].as_array().unwrap();
+    let done: Vec<_> = tasks.iter().map(|t| (t["kind"].as_str().unwrap(), t["state"].as_str().unwrap())).collect();
+    let kinds = ["preflight", "provision", "configure", "verify"];
+    assert_eq!(done, kinds.map(|kind| (kind, "succeeded")), "{operation:#}");
+    let checks = tasks[3]["findings"]["checks"].as_array().unwrap();
+    assert!(!checks.is_empty() && checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
 
     let cluster = client.get(&format!("{CLUSTERS}/web")).await?.expect(200)?.json();
     assert_eq!(cluster["phase"], "ready", "{cluster:#}");

@@ -28,7 +28,7 @@ pub struct Config {
     pub rest: rest::Rest,
     /// `[agents]`: the listener for agents, and how long they may be silent.
     pub agents: agents::Agents,
-    /// `[operations]`: how often what failed in passing is tried again.
+    /// `[operations]`: what goes along with `rke`, and how often what failed in passing is tried again.
     pub operations: operations::Operations,
     /// `[policy]`: what is refused in which environment.
     pub policy: policy::PolicySection,
@@ -160,7 +160,7 @@ mod tests {
             "data": {"directory": "", "master_key": "abc"},
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": [], "trusted_proxies": ["10.0.0.0/8", "::1", "10/8"]},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
-            "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m"},
+            "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m", "steps": ["verify", "remove", "x"]},
             "policy": {"refuse_end_of_life": "yes", "environments": [{"refuse_below_floor": true}, {"environments": "a b", "x": 1}]},
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
             "pki": {"key_algorithm": "rsa-1024"},
@@ -183,6 +183,8 @@ mod tests {
             "/metrics/listen",
             "/operations/attempts",
             "/operations/retry_delay_max",
+            "/operations/steps/1",
+            "/operations/steps/2",
             "/pki/key_algorithm",
             "/policy/environments/0/environments",
             "/policy/environments/1/environments",

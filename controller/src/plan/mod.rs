@@ -6,6 +6,7 @@
 
 pub mod assignment;
 pub mod cancel;
+pub mod chain;
 pub mod change;
 pub mod diff;
 pub mod evidence;

@@ -102,7 +102,7 @@ kinds! {
     Overloaded       = "overloaded",            SERVICE_UNAVAILABLE,    true,  "The controller has too much to do", "Repeat the request after the time in `Retry-After`.";
     Timeout          = "timeout",               SERVICE_UNAVAILABLE,    true,  "The request took too long", "Repeat the request; use an `Idempotency-Key` for one that changes something.";
     AgentAway        = "agent-away",            SERVICE_UNAVAILABLE,    true,  "The agent of the cluster is not connected", "Repeat the request when it is: the cluster itself is not touched by this.";
-    AgentTooOld      = "agent-too-old",         SERVICE_UNAVAILABLE,    false, "The agent of the cluster is too old for this", "Ask an operator of the service to upgrade the agent that `detail` names.";
+    AgentTooOld      = "agent-too-old",         SERVICE_UNAVAILABLE,    true , "The agent of the cluster is too old for this", "Ask an operator of the service to upgrade the agent that `detail` names.";
     Unanswered       = "agent-could-not",       BAD_GATEWAY,            true,  "The agent could not do this", "Do what `failure` says.";
     NotReady         = "not-ready",             SERVICE_UNAVAILABLE,    true,  "The controller is not ready", "Look at `checks`; the reasons are in the controller's log.";
     Unavailable      = "store-unavailable",     SERVICE_UNAVAILABLE,    true,  "The controller cannot reach its store", "Repeat the request after the time in `Retry-After`; use an `Idempotency-Key` for one that changes something.";

@@ -318,7 +318,7 @@ impl Service {
 
     /// The work of an operation of this kind.
     pub(super) fn planned(&self, kind: OperationKind) -> Vec<PlannedTask> {
-        kind.tasks().iter().map(|kind| PlannedTask { id: self.mint.id(), kind: *kind }).collect()
+        self.chain.tasks(kind).into_iter().map(|kind| PlannedTask { id: self.mint.id(), kind }).collect()
     }
 
     pub(super) fn idempotency(&self, actor: &Actor, key: Option<IdempotencyKey>) -> Option<Idempotency> {

@@ -39,6 +39,7 @@ use cratekube_common::domain::operation::OperationState;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
 
+use crate::plan::chain::Chain;
 use crate::plan::policy::Policy;
 use crate::store::{Store, StoreError};
 use lines::Lines;
@@ -65,6 +66,8 @@ pub struct Service {
     pub vault: Arc<dyn SpecVault>,
     /// What is refused where.
     pub policy: Arc<Policy>,
+    /// What operations are made of.
+    pub chain: Arc<Chain>,
 }
 
 /// Who asks, as far as a verb needs to know.

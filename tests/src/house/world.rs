@@ -20,10 +20,12 @@ use crate::rehearsal::fault::After;
 /// Leases that end soon enough for a test to see it, with room for a slow machine.
 const QUICK_LEASES: &str = "lease_ttl = \"8s\"\nheartbeat_interval = \"1s\"";
 
-/// What fails stays failed, so that a story sees it.
-const ONE_ATTEMPT: &str = "attempts = 1";
+/// What fails stays failed, so that a story sees it; and it is about one run, that of `rke`.
+const ONE_ATTEMPT: &str = "steps = []\nattempts = 1";
 /// What fails in passing is tried again soon.
-const SOON_AGAIN: &str = "attempts = 3\nretry_delay = \"100ms\"\nretry_delay_max = \"1s\"";
+const SOON_AGAIN: &str = "steps = []\nattempts = 3\nretry_delay = \"100ms\"\nretry_delay_max = \"1s\"";
+/// With everything that goes along with `rke`.
+const WHOLE: &str = "attempts = 1";
 
 /// What a story's processes log: enough to see why it failed.
 const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";
@@ -80,6 +82,14 @@ impl World {
     /// When something does not come up.
     pub async fn persistent(programs: Programs) -> anyhow::Result<Self> {
         Self::build(programs, CHATTY, Setup { operations: SOON_AGAIN, ..Setup::default() }).await
+    }
+
+    /// A world in which operations are whole: hosts are looked at, clusters configured and verified.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn whole(programs: Programs) -> anyhow::Result<Self> {
+        Self::build(programs, CHATTY, Setup { operations: WHOLE, ..Setup::default() }).await
     }
 
     /// A world with something particular.

@@ -119,7 +119,7 @@ impl House {
         let names = std::iter::once(CONTROLLER.to_owned()).chain((0..bastions).map(bastion));
         let hosts: BTreeMap<_, _> = names.map(|name| (name.clone(), Host::new(seed, &name, &course))).collect();
         let (queue, tasks) = mpsc::unbounded_channel();
-        let config = controller_config(&dir.path().join(CONTROLLER))?;
+        let config = controller_config(&dir.path().join(CONTROLLER), steps(seed))?;
         let lay_out = LayOut { dir: dir.path(), hosts: &hosts, config: &config, course: &course, bastions, sabotage };
         let (trust, join_tokens) = lay_out.controller()?;
         let volumes = lay_out.volumes()?;
@@ -329,12 +329,17 @@ fn controller_address() -> String {
     format!("{CONTROLLER}:{AGENTS_PORT}")
 }
 
-fn controller_config(data: &Path) -> anyhow::Result<Config> {
+/// In every third world steps go along with `rke`.
+fn steps(seed: u64) -> &'static [&'static str] {
+    if seed % 3 == 2 { &["preflight", "configure", "verify"] } else { &[] }
+}
+
+fn controller_config(data: &Path, steps: &[&str]) -> anyhow::Result<Config> {
     Ok(Config::read(&json!({
         "data": {"directory": data, "master_key": "5a".repeat(32)},
         "rest": {"names": [CONTROLLER]},
         "agents": {"names": [CONTROLLER], "lease_ttl": "12s", "heartbeat_interval": "3s"},
-        "operations": {"attempts": ATTEMPTS, "retry_delay": "4s", "retry_delay_max": "20s"},
+        "operations": {"attempts": ATTEMPTS, "retry_delay": "4s", "retry_delay_max": "20s", "steps": steps},
     }))?)
 }
 

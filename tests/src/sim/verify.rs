@@ -12,8 +12,9 @@ use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::operation::{Operation, OperationState};
 use cratekube_common::domain::run::ExitStatus;
+use cratekube_common::domain::task::TaskState;
 use cratekube_controller::store::sqlite::SqliteStore;
-use cratekube_controller::store::{AttemptRecord, OperationFilter, PageRequest, Store};
+use cratekube_controller::store::{AttemptRecord, OperationFilter, PageRequest, Store, TaskRecord};
 
 use super::house::{ATTEMPTS, House, INLINE, now_or_never};
 use super::model::{Facts, is_over};
@@ -95,21 +96,32 @@ impl Verification {
             self.faults.push(format!("{id} is {} at the end: {attempts:?}", operation.state));
             return Ok(());
         }
-        let ran: Vec<_> = attempts.iter().filter(|attempt| attempt.state != AttemptState::Released).collect();
-        if ran.len() > ATTEMPTS {
-            self.faults.push(format!("{id} has {} attempts that may have run", ran.len()));
+        let tasks = now_or_never(self.store.tasks(id))??;
+        for task in &tasks {
+            let may_have_run =
+                |attempt: &&AttemptRecord| attempt.task == task.id && attempt.state != AttemptState::Released;
+            let ran = attempts.iter().filter(may_have_run).count();
+            if ran > ATTEMPTS {
+                self.faults.push(format!("{} of {id} has {ran} attempts that may have run", task.kind));
+            }
+        }
+        let done = operation.state == OperationState::Succeeded;
+        if done != tasks.iter().all(|task| task.state == TaskState::Succeeded)
+            && tasks.iter().any(|t| t.state != TaskState::Cancelled)
+        {
+            self.faults.push(format!("{id} is {}, but its tasks are {tasks:?}", operation.state));
         }
         if !attempts.is_sorted_by(|a, b| a.fence < b.fence) {
             self.faults.push(format!("the fences of {id} do not grow: {attempts:?}"));
         }
         for attempt in &attempts {
-            self.attempt(facts, operation, attempt);
+            self.attempt(facts, operation, &tasks, attempt);
         }
         self.output(facts, operation, &attempts)
     }
 
     /// What is on record of an attempt, against what its `rke` did.
-    fn attempt(&mut self, facts: &Facts, operation: &Operation, attempt: &AttemptRecord) {
+    fn attempt(&mut self, facts: &Facts, operation: &Operation, tasks: &[TaskRecord], attempt: &AttemptRecord) {
         let id = attempt.id;
         let run = facts.runs.get(&id);
         let started = run.is_some_and(|run| run.starts > 0);
@@ -129,8 +141,9 @@ impl Verification {
         if succeeded && class.is_none() && exit != Some(ExitStatus::Code(0)) {
             self.faults.push(format!("{id} counts as a success, but its rke ended with {exit:?}"));
         }
-        if exit == Some(ExitStatus::Code(0)) && operation.state != OperationState::Succeeded && !given_up {
-            self.faults.push(format!("the rke of {id} did its work, but the operation is {}", operation.state));
+        let task = tasks.iter().find(|task| task.id == attempt.task).map(|task| task.state);
+        if exit == Some(ExitStatus::Code(0)) && task != Some(TaskState::Succeeded) && !given_up {
+            self.faults.push(format!("the run of {id} did its work, but its task is {task:?}"));
         }
         let cancelled = facts.cancelled.contains(&operation.id);
         let lost = started && !matches!(exit, Some(ExitStatus::Code(_)));

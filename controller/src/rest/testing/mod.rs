@@ -26,6 +26,7 @@ use tower::ServiceExt;
 use super::{Limits, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
 use crate::keys::{Envelope, signing};
+use crate::plan::chain::Chain;
 use crate::plan::policy::Policy;
 use crate::plan::settle::RetryPolicy;
 use crate::service::Service;
@@ -202,6 +203,7 @@ impl World {
             mint,
             vault: Arc::new(Backwards),
             policy: Arc::new(policy),
+            chain: Arc::new(Chain::default()),
         };
         let state = RestState::new(RestParts {
             service,
