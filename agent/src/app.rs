@@ -161,6 +161,8 @@ fn engine_settings(config: &AgentConfig) -> EngineSettings {
     settings.kubernetes.clone_from(&config.kubernetes);
     settings.rke.clone_from(&config.rke.path);
     settings.cloud.clone_from(&config.cloud);
+    settings.preflight = config.ssh.preflight;
+    settings.clean_hosts = config.ssh.clean_hosts;
     settings.slots = config.agent.slots;
     settings.allowed_sha256.clone_from(&config.rke.allowed_sha256);
     settings.scope = scope::decide(config.rke.scope, &Surroundings::look()).ok();

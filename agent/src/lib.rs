@@ -1,6 +1,7 @@
 //! The agent: runs RKE beside the state volume on a bastion, on behalf of the controller.
 
 pub mod app;
+pub mod clean;
 pub mod cli;
 pub mod cloud;
 pub mod config;
@@ -14,6 +15,8 @@ pub mod link;
 pub mod metrics;
 pub mod notify;
 pub mod port;
+pub mod preflight;
 pub mod run;
+pub mod ssh;
 pub mod step;
 pub mod volume;

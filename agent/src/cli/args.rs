@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use cratekube_common::domain::name::AgentName;
+use cratekube_common::domain::name::{AgentName, ClusterName, EnvironmentName};
 use cratekube_common::domain::secret::Secret;
 
 use crate::identity::token_source::TokenSource;
@@ -29,6 +29,11 @@ Examples:
   cratekube-agent init-volume --path /mnt/state
   # The original is gone, this is its newest snapshot:
   cratekube-agent init-volume --accept-copy --path /mnt/state";
+
+const FORGET_EXAMPLES: &str = "\
+Example:
+  # The operation said that another machine answers at 10.0.0.12, and it was exchanged on purpose:
+  cratekube-agent forget-host-key --environment prod --cluster web --host 10.0.0.12";
 
 /// Runs RKE beside the state volume on a bastion, on behalf of the CrateKube controller.
 #[derive(Debug, Parser)]
@@ -64,6 +69,19 @@ pub enum Command {
         /// take its place. Two that are both in use would run the same clusters twice.
         #[arg(long)]
         accept_copy: bool,
+    },
+    /// Forget the SSH host key of a host that was exchanged, so that the next one that it shows is recorded.
+    #[command(after_help = FORGET_EXAMPLES)]
+    ForgetHostKey {
+        /// The cluster's environment.
+        #[arg(long)]
+        environment: EnvironmentName,
+        /// The cluster.
+        #[arg(long)]
+        cluster: ClusterName,
+        /// Address of the host, as the cluster's spec has it.
+        #[arg(long, value_name = "ADDRESS")]
+        host: String,
     },
     /// Do the step of one run (started by its supervisor).
     #[command(hide = true)]

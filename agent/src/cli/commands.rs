@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cratekube_common::domain::name::AgentName;
+use cratekube_common::domain::name::{AgentName, ClusterName, EnvironmentName};
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
@@ -22,6 +22,7 @@ use crate::identity::files::IdentityFiles;
 use crate::identity::token_source::ReadTokenError;
 use crate::link::dial::Tcp;
 use crate::notify;
+use crate::ssh::known::{self, KnownHostsFault};
 use crate::step;
 use crate::volume::identity::{self as volume, VolumeRefusal};
 
@@ -49,6 +50,9 @@ pub enum CliError {
     /// The volume is not made.
     #[error("cannot make a state volume: {0}")]
     Volume(#[from] VolumeRefusal),
+    /// The record of hosts' keys cannot be used.
+    #[error(transparent)]
+    HostKeys(#[from] KnownHostsFault),
     /// From the operating system.
     #[error("the operating system refused: {0}")]
     System(#[from] std::io::Error),
@@ -68,6 +72,9 @@ pub(super) fn run(cli: Cli, out: &mut (impl Write + Send), err: &mut impl Write)
             writeln!(out, "{} is state volume {id}", path.display())?;
             Ok(true)
         }
+        Command::ForgetHostKey { environment, cluster, host } => {
+            forget(&settings(config)?.0, &environment, &cluster, &host, out)
+        }
         Command::Doctor => runtime()?.block_on(look(config, &clock, out)),
         Command::Enroll(args) => runtime()?.block_on(join(config, &args, &clock, out, err)),
         Command::Run => runtime()?.block_on(serve(config, clock, mint)),
@@ -86,6 +93,28 @@ pub(super) fn supervise(run_dir: &Path) -> ExitCode {
 
 fn settings(file: Option<&Path>) -> Result<(AgentConfig, Vec<String>), SettingsError> {
     AgentConfig::load(file, std::env::vars())
+}
+
+/// Forgets what is on record of a host's key, on every volume that has the cluster.
+fn forget(
+    config: &AgentConfig,
+    environment: &EnvironmentName,
+    cluster: &ClusterName,
+    host: &str,
+    out: &mut impl Write,
+) -> Result<bool, CliError> {
+    let mut forgotten = false;
+    for root in &config.volumes.paths {
+        let dir = root.join("clusters").join(environment.as_str()).join(cluster.as_str());
+        for record in known::forget(&dir, host)? {
+            writeln!(out, "forgot {} of {host}, on record since {}", record.fingerprint, record.since)?;
+            forgotten = true;
+        }
+    }
+    if !forgotten {
+        writeln!(out, "no key of {host} is on record for {environment}/{cluster}")?;
+    }
+    Ok(forgotten)
 }
 
 async fn look(file: Option<&Path>, clock: &Clock, out: &mut impl Write) -> Result<bool, CliError> {

@@ -27,7 +27,7 @@ pub use kubernetes::KubernetesSection;
 pub use log::LogSection;
 pub use metrics::MetricsSection;
 pub use rke::RkeSection;
-pub use ssh::SshSection;
+pub use ssh::{SshLogin, SshSection};
 pub use volumes::VolumesSection;
 
 /// Where the settings are when nothing else is said; the file may be absent.
@@ -44,7 +44,7 @@ pub struct AgentConfig {
     pub volumes: VolumesSection,
     /// The `rke` it runs.
     pub rke: RkeSection,
-    /// How `rke` reaches the clusters' hosts.
+    /// How the clusters' hosts are reached.
     pub ssh: SshSection,
     /// How the clusters' APIs are reached.
     pub kubernetes: KubernetesSection,
@@ -176,7 +176,7 @@ mod tests {
             (Duration::from_secs(1_200), Duration::from_secs(2_700))
         );
         assert!(config.rke.allowed_sha256.is_empty() && config.rke.scope == crate::run::scope::Wanted::Auto);
-        assert_eq!(config.ssh, SshSection::Agent);
+        assert_eq!(config.ssh, SshSection { login: SshLogin::Agent, preflight: true, clean_hosts: true });
         assert_eq!(config.kubernetes, KubernetesSection::default());
         assert_eq!(config.cloud, CloudSection::default());
         assert!(!config.cloud.enabled, "nothing is deleted in an account unless someone says so");
@@ -190,7 +190,7 @@ mod tests {
             "volumes": {"paths": ["/mnt/a", "/mnt/b"], "require_mount": false, "keep_generations": 5, "min_free_bytes": 67_108_864, "scrub_interval": "1h"},
             "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576,
                 "silence_timeout": "10m", "phase_timeout": "20m", "scope": "none", "allowed_sha256": ["AB".repeat(32)]},
-            "ssh": {"key": "/etc/cratekube/id"},
+            "ssh": {"key": "/etc/cratekube/id", "preflight": false, "clean_hosts": false},
             "kubernetes": {"proxy": "http://proxy.internal:3128", "request_timeout": "5s", "ready_timeout": "30m"},
             "cloud": {"enabled": true, "region": "eu-central-1", "endpoint": "https://vpce.internal", "confirm_pause": "1m",
                 "credentials": "/etc/cratekube/aws", "metadata": "http://[fd00:ec2::254]", "prices": "/etc/cratekube/p.toml", "patience": "5m"},
@@ -202,7 +202,10 @@ mod tests {
         assert_eq!(config.agent.name.unwrap().as_str(), "bastion-1");
         assert_eq!(config.volumes.paths.len(), 2);
         assert_eq!(config.volumes.scrub_interval, Duration::from_secs(3_600));
-        assert_eq!(config.ssh, SshSection::Key("/etc/cratekube/id".into()));
+        assert_eq!(
+            config.ssh,
+            SshSection { login: SshLogin::Key("/etc/cratekube/id".into()), preflight: false, clean_hosts: false }
+        );
         assert_eq!((config.cloud.enabled, config.cloud.confirm_pause), (true, Duration::from_secs(60)));
         assert_eq!(config.cloud.credentials.as_deref(), Some(Path::new("/etc/cratekube/aws")));
         assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);

@@ -79,7 +79,7 @@ pub async fn examine(config: &AgentConfig, clock: &Clock) -> Vec<Check> {
     }
     checks.push(rke::check(&config.rke).await);
     checks.push(scope::check(config.rke.scope, &Surroundings::look()));
-    checks.push(ssh_key::check(&config.ssh));
+    checks.push(ssh_key::check(&config.ssh).await);
     checks.extend(controller::check(config, clock).await);
     checks
 }

@@ -31,6 +31,10 @@ pub struct EngineSettings {
     pub cloud: CloudSection,
     /// How the clusters' APIs are reached.
     pub kubernetes: KubernetesSection,
+    /// Whether hosts are looked at before `rke` begins.
+    pub preflight: bool,
+    /// Whether hosts of a removed cluster are cleaned.
+    pub clean_hosts: bool,
     /// Attempts executed at once. Four: `rke` waits for hosts most of the time, and a bastion is small.
     pub slots: u32,
     /// Longest run. Two hours: four times the slowest provisioning seen on real hosts.
@@ -71,7 +75,13 @@ impl EngineSettings {
     /// What steps need of them.
     #[must_use]
     pub fn steps(&self) -> StepSettings {
-        StepSettings { ssh: self.ssh.clone(), cloud: self.cloud.clone(), kubernetes: self.kubernetes.clone() }
+        StepSettings {
+            ssh: self.ssh.clone(),
+            cloud: self.cloud.clone(),
+            kubernetes: self.kubernetes.clone(),
+            preflight: self.preflight,
+            clean_hosts: self.clean_hosts,
+        }
     }
 
     /// Settings with defaults for everything that has one.
@@ -85,6 +95,8 @@ impl EngineSettings {
             ssh,
             cloud: CloudSection::default(),
             kubernetes: KubernetesSection::default(),
+            preflight: true,
+            clean_hosts: true,
             slots: 4,
             run_timeout: Duration::from_secs(2 * 60 * 60),
             silence_timeout: Duration::from_secs(20 * 60),

@@ -57,11 +57,27 @@ pub struct StepSettings {
     /// How the cluster's API is reached.
     #[serde(default)]
     pub kubernetes: KubernetesSection,
+    /// Whether hosts are looked at before `rke` begins.
+    #[serde(default = "on")]
+    pub preflight: bool,
+    /// Whether hosts of a removed cluster are cleaned.
+    #[serde(default = "on")]
+    pub clean_hosts: bool,
+}
+
+fn on() -> bool {
+    true
 }
 
 impl Default for StepSettings {
     fn default() -> Self {
-        Self { ssh: SshAccess::Untold, cloud: CloudSection::default(), kubernetes: KubernetesSection::default() }
+        Self {
+            ssh: SshAccess::Untold,
+            cloud: CloudSection::default(),
+            kubernetes: KubernetesSection::default(),
+            preflight: true,
+            clean_hosts: true,
+        }
     }
 }
 

@@ -36,12 +36,16 @@ const OUTCOME: &str = "outcome.json";
 /// Whether this release of the agent can do such a task.
 #[must_use]
 pub fn can(kind: TaskKind) -> bool {
-    kind.is_rke() || matches!(kind, TaskKind::Configure | TaskKind::Verify | TaskKind::Sweep | TaskKind::Confirm)
+    use TaskKind as K;
+    let ours = [K::Preflight, K::Configure, K::Verify, K::CleanHosts, K::Sweep, K::Confirm];
+    kind.is_rke() || ours.contains(&kind)
 }
 
 /// Does a step.
 async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     match input.kind {
+        TaskKind::Preflight => crate::preflight::run(input, console).await,
+        TaskKind::CleanHosts => crate::clean::run(input, console).await,
         TaskKind::Configure => kube::configure::run(input, console).await,
         TaskKind::Verify => kube::verify::run(input, console).await,
         TaskKind::Sweep => cloud::steps::sweep(input, console).await,

@@ -13,6 +13,8 @@ spelled! {
         Unreachable = "unreachable",
         /// SSH refused user or key.
         Auth = "auth",
+        /// A host is not fit: disk, clock, ports in use, or what another cluster left there.
+        Host = "host",
         /// Docker on a host is missing, forbidden or of the wrong version.
         Docker = "docker",
         /// An image cannot be pulled.

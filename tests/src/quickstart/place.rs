@@ -99,11 +99,13 @@ impl Place {
         if ssh_key.is_none() {
             files::write_atomic(&key, b"the rehearsal contacts no host\n")?;
         }
+        // The rehearsal's hosts are not there to be looked at.
+        let steps = if ssh_key.is_none() { "preflight = false\nclean_hosts = false\n" } else { "" };
         let port = self.listening("agents")?.port();
         let proxy = self.kubernetes().await?;
         let config = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = \"quickstart\"\nstate_dir = {state:?}\n\
-             [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n[ssh]\nkey = {key:?}\n{proxy}"
+             [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n[ssh]\nkey = {key:?}\n{steps}{proxy}"
         );
         std::fs::write(self.dir.join("agent.toml"), config)?;
         files::make_dir(&volume)?;
