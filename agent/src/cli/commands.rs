@@ -9,6 +9,7 @@ use cratekube_common::domain::name::AgentName;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
+use cratekube_common::runtime::notify;
 use cratekube_common::runtime::settings::SettingsError;
 use cratekube_common::runtime::telemetry;
 use tokio::runtime::Runtime;
@@ -21,7 +22,6 @@ use crate::identity::enroll::{EnrollError, Enrollment, enroll};
 use crate::identity::files::IdentityFiles;
 use crate::identity::token_source::ReadTokenError;
 use crate::link::dial::Tcp;
-use crate::notify;
 use crate::step;
 use crate::volume::identity::{self as volume, VolumeRefusal};
 
