@@ -324,7 +324,7 @@ signs_on() {
   blkid -p "$1" >/dev/null 2>&1 || code=$?
   [ "$code" = 0 ] || [ "$code" = 2 ] || say "blkid cannot tell what is on it (exit code $code)"
   megabytes=$(($(blockdev --getsize64 "$1") / 1048576))
-  if [ "$megabytes" -lt 64 ]; then
+  if [ "$megabytes" -lt 128 ]; then
     say "only $megabytes MiB, which is too small for a state volume"
     return 0
   fi
@@ -522,7 +522,7 @@ give_up() {
 
 tell_next() {
   if [ "$SYSTEMD" = yes ] && [ "$START" = yes ]; then
-    say "online: $(systemctl show --property StatusText --value "$UNIT_NAME")"
+    systemctl show --property StatusText --value "$UNIT_NAME"
   fi
   say ''
   say 'Next:'

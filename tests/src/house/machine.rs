@@ -33,7 +33,7 @@ mount -t proc proc "$root/proc"
 # It shares our kernel: its settings are not for this machine to change.
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
-mount --bind /dev/null "$root/proc/sysrq-trigger"
+[ ! -e "$root/proc/sysrq-trigger" ] || mount --bind /dev/null "$root/proc/sysrq-trigger"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup" 2>/dev/null || {
   mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
@@ -49,8 +49,14 @@ mkdir "$root/dev/pts" "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
+[ -e "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
+# Not only chroot: who is in one may make no namespaces of users, as units do.
+mkdir "$root/run/outside"
+cd "$root"
+pivot_root . run/outside
+umount -l /run/outside
 exec env -i container=cratekube PATH=/usr/sbin:/usr/bin:/sbin:/bin NOTIFY_SOCKET="$shared/notify" \
-  chroot "$root" /lib/systemd/systemd --log-target=journal --show-status=0
+  /lib/systemd/systemd --log-target=journal --show-status=0
 "#;
 
 /// A running machine; it ends with this value.
@@ -115,8 +121,11 @@ impl Machine {
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--cgroup"]);
         command.args(["--propagation", "private", "sh", "-euc", BOOT, "machine"]);
         command.arg(base).arg(&at).arg(&shared).args(devices);
-        let unshare = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
-        tokio::time::timeout(PATIENCE, ready(&socket)).await.context("the machine does not boot")??;
+        let mut unshare = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+        tokio::select! {
+            ready = tokio::time::timeout(PATIENCE, ready(&socket)) => ready.context("the machine does not boot")??,
+            ended = unshare.wait() => bail!("the machine ended instead of booting: {}", ended?),
+        }
         let parent = unshare.id().context("the machine has ended")?;
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
         let init = children.split_whitespace().next().context("the machine has no init")?.parse()?;
@@ -136,7 +145,7 @@ impl Machine {
     pub async fn run(&self, script: &str) -> anyhow::Result<Done> {
         let mut command = Command::new("nsenter");
         command.arg("-t").arg(self.init.to_string()).args(["-m", "-p", "-u", "-i", "-C", "-r", "-w"]);
-        command.args(["sh", "-euc", script]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(["sh", "-euc", script]).env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.with_context(|| format!("it does not end: {script}"))??;

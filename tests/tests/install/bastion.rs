@@ -34,7 +34,7 @@ pub(crate) struct Bastion {
 impl Bastion {
     pub(crate) async fn boot(base: &Path, programs: &Programs) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(FOLDER)?;
-        let device = LoopDevice::blank(&folder.path().join("disk"), 80).await?;
+        let device = LoopDevice::blank(&folder.path().join("disk"), 160).await?;
         let machine = Machine::boot(base, FOLDER.as_ref(), &[device.node()]).await?;
         let program = machine.shared().join("rke-rehearsal");
         fs::copy(&programs.rke, &program)?;

@@ -19,7 +19,7 @@ async fn a_host_becomes_a_bastion_by_one_line_is_upgraded_in_mid_run_and_removed
     let told = bastion.run(&format!("cd /root; {line} --name bastion-1 {}", bastion.options())).await?.expect(0)?;
     assert!(told.contains("formatting") && told.contains("online: in session"), "{told}");
     let agent = office.agent().await?;
-    assert_eq!((&agent["name"], &agent["connected"]), (&json!("bastion-1"), &json!(true)), "{agent:#}");
+    assert_eq!((&agent["name"], &agent["online"]), (&json!("bastion-1"), &json!(true)), "{agent:#}");
     let mounted =
         bastion.run(&format!("findmnt -n -o OPTIONS {VOLUME}; grep -c '^UUID=.* {VOLUME} ext4' /etc/fstab")).await?;
     let mounted = mounted.expect(0)?;

@@ -13,12 +13,14 @@ async fn hostile_row_56_the_wrong_volume_is_refused_and_no_device_is_formatted_t
     let (office, bastion) = (Office::open(&programs).await?, Bastion::boot(&base, &programs).await?);
     let (token, _) = office.join_token().await?;
     let disk = bastion.device.node().display().to_string();
-    let sum = format!("sha256sum {disk}");
+    // A filesystem that is mounted is written to by the kernel at its leisure.
+    let sum = format!("findmnt -n {disk} || sha256sum {disk}");
     let rke = format!("--rke {}", bastion.rke.program().display());
     let device = format!("--token {token} {rke} --format-device {disk}");
     let fill = |command: &str| format!("{command} >/dev/null 2>&1");
     let another = "01900000-0000-7000-8000-000000000001";
-    let empty = format!("dd if=/dev/zero of={disk} bs=1M count=80");
+    let zeros = format!("dd if=/dev/zero of={disk} conv=notrunc bs=1M");
+    let empty = format!("wipefs -qa {disk}; {zeros} count=8; {zeros} seek=158 count=2");
     // What is prepared, what is asked for, what is answered.
     let cases = [
         (fill("true"), format!("--token {token} {rke}"), "no state volume: nothing is mounted"),
@@ -39,7 +41,7 @@ async fn hostile_row_56_the_wrong_volume_is_refused_and_no_device_is_formatted_t
             "data, though of no known kind",
         ),
         (
-            fill(&format!("{empty}; printf x | dd of={disk} bs=1 seek=83886000 conv=notrunc")),
+            fill(&format!("{empty}; printf x | dd of={disk} bs=1 seek=167772000 conv=notrunc")),
             device.clone(),
             "data, though of no known kind",
         ),
