@@ -557,7 +557,7 @@ install_agent() {
 
 uninstall_agent() {
   if packaged; then die 'the agent is installed as a Debian package' 'apt-get purge cratekube-agent (the state volume is kept)'; fi
-  if [ -z "$ROOT" ] && have pgrep && pgrep -u "$ACCOUNT" -f 'cratekube-agent supervise' >/dev/null 2>&1; then
+  if [ -z "$ROOT" ] && have pgrep && pgrep -u "$ACCOUNT" -f ' supervise /' >/dev/null 2>&1; then
     die 'runs are at work on this host' 'wait for them, or cancel their operations; see: pgrep -af supervise'
   fi
   volume=$(sed -n 's/^paths *= *\["\([^"]*\)".*/\1/p' "$CONFIG" 2>/dev/null | head -n 1)

@@ -133,6 +133,11 @@ fn meaning(class: FailureClass) -> (&'static str, Passing, &'static str) {
             Passing::No,
             "`cratekube-agent doctor` on the bastion says which, and how to mend it. Retry then.",
         ),
+        F::Cloud => (
+            "the cloud did not answer, refused, or keeps what the cluster left in it",
+            Passing::Depends,
+            "See that the bastion's role may do what the message names. Retry: what is gone already is passed over.",
+        ),
         F::Timeout => (
             "the run took too long, was silent for too long, or stood still in one phase",
             Passing::Depends,

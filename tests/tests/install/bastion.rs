@@ -83,7 +83,7 @@ impl Bastion {
 
     /// The one supervisor at work: its number, and the scope that it is in.
     pub(crate) async fn supervisor(&self) -> anyhow::Result<String> {
-        let script = "pid=$(pgrep -u cratekube-agent -f 'agent supervise'); echo $pid; tail -n 1 /proc/$pid/cgroup";
+        let script = "pid=$(pgrep -u cratekube-agent -f ' supervise /'); echo $pid; tail -n 1 /proc/$pid/cgroup";
         self.run(script).await?.expect(0)
     }
 
