@@ -13,7 +13,6 @@ pub mod identity;
 pub mod kube;
 pub mod link;
 pub mod metrics;
-pub mod notify;
 pub mod port;
 pub mod preflight;
 pub mod run;

@@ -217,7 +217,7 @@ impl<L: Listener> Controller<L> {
             tokens,
             signing_keys: Arc::clone(&of_users.keys),
             mac_key: cursor_key,
-            ca_sha256: authority.fingerprint(),
+            offer: offer(&config, &authority, rest_address, agents_address),
             limits: rest::Limits::default(),
             users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
@@ -372,6 +372,25 @@ pub fn tokens(config: &Config, data: &DataDir, clock: Clock) -> Result<Tokens, S
     let tokens = Tokens::new(&keys, &issuer, &config.auth.audience, config.auth.max_token_lifetime, clock);
     tokens.self_test().map_err(|e| StartError::SelfTest(e.to_string()))?;
     Ok(tokens)
+}
+
+/// What new bastions are told: this controller under the first of its names, unless something else is set.
+fn offer(config: &Config, authority: &Authority, rest: SocketAddr, agents: SocketAddr) -> rest::Offer {
+    let place = |names: &[String], port: u16| {
+        let name = names.first().map_or("localhost", String::as_str);
+        if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
+    };
+    let install = &config.install;
+    let url = install.url.clone();
+    let agents_at = install.agents.clone();
+    rest::Offer {
+        url: url.unwrap_or_else(|| format!("https://{}", place(&config.rest.names, rest.port()))),
+        agents: agents_at.unwrap_or_else(|| place(&config.agents.names, agents.port())),
+        ca_pem: authority.pem().to_owned(),
+        ca_sha256: authority.fingerprint(),
+        foreign_certificate: config.rest.certificate.is_some(),
+        binaries: install.agent_binaries.clone(),
+    }
 }
 
 fn warn_of_local_key(source: &MasterKeySource) {

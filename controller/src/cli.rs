@@ -19,11 +19,12 @@ use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::lifecycle::Shutdown;
-use cratekube_common::runtime::{mint::Mint, settings::parse_duration, telemetry, tls::sha256_hex};
+use cratekube_common::runtime::{mint::Mint, notify, settings::parse_duration, telemetry, tls::sha256_hex};
 
 use crate::app::{Controller, open_data, tokens};
 use crate::config::Config;
 use crate::datadir::{DataDir, Opening};
+use crate::errors;
 use crate::keys::master::MasterKeySource;
 use crate::rekey;
 use crate::service::identity::LONGEST_JOIN_LIFETIME;
@@ -69,6 +70,8 @@ enum Command {
     MasterKey(MasterKeyCommand),
     /// Check the configuration and say what it comes to
     CheckConfig,
+    /// Print the catalogue of errors: every kind of problem and class of failure, and what to do
+    Errors,
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,8 +171,13 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<()> {
+        if matches!(self.command, Command::Errors) {
+            return Ok(std::io::stdout().write_all(errors::catalogue().as_bytes())?);
+        }
         let config = Config::load(self.config.as_deref(), settings_env())?;
         match self.command {
+            // Answered above: it needs no configuration.
+            Command::Errors => Ok(()),
             Command::Serve => serve(config),
             Command::CheckConfig => check_config(&config),
             Command::Token(TokenCommand::Issue(args)) => runtime()?.block_on(issue_token(&config, args)),
@@ -205,6 +213,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let clock = clock::system();
         let controller = Controller::open(config, clock.clone(), Mint::system(clock), shutdown).await?;
         controller.look_on_hangup().context("cannot listen for signals")?;
+        // The listeners are bound: who connects from now on is served.
+        notify::tell(notify::State::Ready);
         controller.run().await;
         Ok(())
     })
@@ -223,6 +233,10 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
     )?;
     let retries = config.operations.retry_policy;
     writeln!(out, "  attempts         {}, after {:?} to {:?}", retries.attempts, retries.delay, retries.delay_max)?;
+    match &config.install.agent_binaries {
+        Some(folder) => writeln!(out, "  agents offered   from {}", folder.display())?,
+        None => writeln!(out, "  agents offered   none (install.agent_binaries is not set)")?,
+    }
     writeln!(out, "  token lifetime   at most {:?}", config.auth.max_token_lifetime)?;
     writeln!(out, "  API key lifetime at most {:?}", config.auth.max_api_key_lifetime)?;
     Ok(())

@@ -18,6 +18,7 @@ pub mod client;
 pub mod config;
 pub mod datadir;
 pub mod edge;
+pub mod errors;
 pub mod grpc;
 pub mod keys;
 pub mod metrics;

@@ -12,6 +12,7 @@ use super::Check;
 use crate::config::VolumesSection;
 use crate::identity::files::{IdentityFiles, Saved};
 use crate::volume::origin::{Origin, Places};
+use crate::volume::reserve;
 
 const IDENTITY: &str = "identity";
 const VOLUME: &str = "volume";
@@ -119,6 +120,16 @@ pub fn volume(path: &Path, settings: &VolumesSection) -> Vec<Check> {
             format!("{shown} has {} MiB free, {} MiB are needed", mib(facts.free_bytes), mib(settings.min_free_bytes));
         checks.push(Check::fail(VOLUME, finding, "grow the volume, or remove what does not belong there"));
     }
+    let kept = fs::metadata(reserve::path(path)).map_or(0, |meta| meta.len());
+    // It is taken when the volume is first served.
+    if checks.is_empty() && path.join("owner.json").exists() && kept < reserve::RESERVE_BYTES {
+        let finding = format!(
+            "{shown} keeps {} of {} MiB back for results: a full disk may lose how a run ended",
+            mib(kept),
+            mib(reserve::RESERVE_BYTES)
+        );
+        checks.push(Check::warn(VOLUME, finding, "make room; the agent takes it back by itself when it starts"));
+    }
     if checks.is_empty() {
         checks.push(Check::ok(
             VOLUME,
@@ -189,6 +200,11 @@ mod tests {
         crate::volume::identity::init(dir.path(), &Mint::system(Arc::clone(&clock)), &clock).unwrap();
         assert_eq!(volume(dir.path(), &settings(false, 0))[0].level, Level::Ok);
         assert!(volume(dir.path(), &settings(false, u64::MAX))[0].finding.contains("MiB free"));
+        drop(crate::volume::identity::open(dir.path(), false).unwrap());
+        assert_eq!(volume(dir.path(), &settings(false, 0))[0].level, Level::Ok, "served, with its reserve");
+        std::fs::remove_file(reserve::path(dir.path())).unwrap();
+        let spent = volume(dir.path(), &settings(false, 0));
+        assert!(spent[0].level == Level::Warn && spent[0].finding.contains("keeps 0 of 8 MiB"), "{spent:?}");
         assert!(volume(&dir.path().join("none"), &settings(false, 0))[0].remedy.contains("mount"));
     }
 

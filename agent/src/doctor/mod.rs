@@ -1,13 +1,19 @@
 //! Looks at everything that a run will need, and says what is wrong and how to mend it.
 //!
 //! Every check ends in a [`Check`] value; nothing is changed on the host. What is looked at is in
-//! [`host`] (identity, volumes), [`rke`], [`scope`], [`ssh_key`] and [`controller`].
+//! [`host`] (identity, volumes), [`trust`], [`account`], [`mount`], [`unit`], [`rke`], [`scope`],
+//! [`ssh_key`], [`network`] and [`controller`].
 
+pub mod account;
 pub mod controller;
 pub mod host;
+pub mod mount;
+pub mod network;
 pub mod rke;
 pub mod scope;
 pub mod ssh_key;
+pub mod trust;
+pub mod unit;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,6 +21,7 @@ use std::io::{self, Write};
 use cratekube_common::runtime::clock::Clock;
 
 use crate::config::AgentConfig;
+use crate::identity::files::IdentityFiles;
 use crate::run::scope::Surroundings;
 
 /// How bad a finding is.
@@ -73,13 +80,27 @@ impl Check {
 
 /// Looks at everything.
 pub async fn examine(config: &AgentConfig, clock: &Clock) -> Vec<Check> {
+    let surroundings = Surroundings::look();
     let mut checks = host::identity(&config.agent.state_dir, clock.now());
+    if let Ok(saved) = IdentityFiles::at(&config.agent.state_dir).load() {
+        checks.extend(trust::check(&saved.current, clock.now()));
+    }
     for path in &config.volumes.paths {
         checks.extend(host::volume(path, &config.volumes));
+        if config.volumes.require_mount {
+            checks.push(mount::check(path, &mount::Tables::default()));
+        }
+    }
+    let euid = rustix::process::geteuid().as_raw();
+    checks.extend(account::check(&config.agent.state_dir, &config.volumes.paths, euid));
+    if surroundings.systemd {
+        checks.extend(unit::judge(unit::ask()));
     }
     checks.push(rke::check(&config.rke).await);
-    checks.push(scope::check(config.rke.scope, &Surroundings::look()));
+    checks.push(scope::check(config.rke.scope, &surroundings));
     checks.push(ssh_key::check(&config.ssh).await);
+    checks.extend(network::proxy(std::env::vars()));
+    checks.push(network::name(&config.controller.address).await);
     checks.extend(controller::check(config, clock).await);
     checks
 }

@@ -26,6 +26,7 @@ use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::mint::Mint;
+use cratekube_common::runtime::notify;
 use tokio::sync::{Notify, mpsc};
 
 use self::channel::{ConnectError, Connection, Connector};
@@ -172,9 +173,13 @@ impl Link {
                 "the controller does not accept this agent: its certificate is revoked, expired or unknown; \
                  enrol it again with `cratekube-agent enroll --force`, runs in progress go on"
             );
+            notify::tell(notify::State::Status(&format!(
+                "refused: {error}; enrol it again: cratekube-agent enroll --force"
+            )));
             return delay;
         }
         let delay = backoff.next(chance);
+        notify::tell(notify::State::Status(&format!("offline: {controller}: {error}; runs go on")));
         tracing::warn!(%controller, %error, retry_ms = delay.as_millis(), "not connected with the controller");
         delay
     }

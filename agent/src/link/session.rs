@@ -17,6 +17,7 @@ use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::lifecycle::Shutdown;
+use cratekube_common::runtime::notify;
 use cratekube_proto::v1;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -180,6 +181,7 @@ impl Session<'_> {
             heartbeat_interval_ms = welcome.heartbeat_interval_ms,
             "in session with the controller"
         );
+        notify::tell(notify::State::Status(&format!("online: in session {} since {ours}", welcome.session)));
         if let Some(skew_ms) = skew::worth_a_warning(ours, theirs) {
             tracing::warn!(here = %ours, controller = %theirs, skew_ms, "this host's clock and the controller's disagree");
         }

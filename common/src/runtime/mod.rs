@@ -9,6 +9,7 @@ pub mod fault;
 pub mod files;
 pub mod lifecycle;
 pub mod mint;
+pub mod notify;
 pub mod pinned;
 pub mod settings;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod auth;
 pub mod data;
+pub mod install;
 pub mod log;
 pub mod metrics;
 pub mod operations;
@@ -28,6 +29,8 @@ pub struct Config {
     pub rest: rest::Rest,
     /// `[agents]`: the listener for agents, and how long they may be silent.
     pub agents: agents::Agents,
+    /// `[install]`: what new bastions are offered.
+    pub install: install::InstallSection,
     /// `[operations]`: what goes along with `rke`, and how often what failed in passing is tried again.
     pub operations: operations::Operations,
     /// `[policy]`: what is refused in which environment.
@@ -71,6 +74,7 @@ impl Config {
             data: data::Data::from_field(&o.field("data")),
             rest: rest::Rest::from_field(&o.field("rest")),
             agents: agents::Agents::from_field(&o.field("agents")),
+            install: install::InstallSection::from_field(&o.field("install")),
             operations: operations::Operations::from_field(&o.field("operations")),
             policy: policy::PolicySection::from_field(&o.field("policy")),
             auth: auth::Auth::from_field(&o.field("auth")),
@@ -160,6 +164,7 @@ mod tests {
             "data": {"directory": "", "master_key": "abc"},
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": [], "trusted_proxies": ["10.0.0.0/8", "::1", "10/8"]},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
+            "install": {"url": "http://c", "agents": "c", "agent_binaries": 1},
             "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m", "steps": ["verify", "remove", "x"]},
             "policy": {"refuse_end_of_life": "yes", "environments": [{"refuse_below_floor": true}, {"environments": "a b", "x": 1}]},
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
@@ -178,6 +183,9 @@ mod tests {
             "/auth/max_token_lifetime",
             "/data/directory",
             "/data/master_key",
+            "/install/agent_binaries",
+            "/install/agents",
+            "/install/url",
             "/log/filter",
             "/log/format",
             "/metrics/listen",

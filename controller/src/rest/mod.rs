@@ -21,6 +21,7 @@ mod furnish;
 pub mod generations;
 mod health;
 mod idempotency;
+mod install;
 pub mod join_tokens;
 pub mod limits;
 pub mod openapi;
@@ -43,6 +44,7 @@ mod views;
 
 pub use caller::Caller;
 pub use cratekube_common::visible;
+pub use install::Offer;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;

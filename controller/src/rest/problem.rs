@@ -71,6 +71,7 @@ kinds! {
     BadApiKey        = "invalid-api-key",       UNAUTHORIZED,           false, "The API key is not valid", "Send a whole API key that has not expired; ask an administrator for a new one.";
     Forbidden        = "forbidden",             FORBIDDEN,              false, "Your role does not allow this", "Ask an administrator for the role that `detail` names.";
     NotFound         = "not-found",             NOT_FOUND,              false, "There is no such thing, or you may not see it", "Check the address and your grants.";
+    NothingOffered   = "nothing-offered",       NOT_FOUND,              false, "No agents are offered here", "Set `install.agent_binaries` on the controller, or install the agent's package.";
     MethodNotAllowed = "method-not-allowed",    METHOD_NOT_ALLOWED,     false, "The method is not allowed here", "Use one of the methods that the header `Allow` lists.";
     Exists           = "cluster-exists",        CONFLICT,               false, "A cluster of this name exists", "Choose another name, or remove the cluster first.";
     Busy             = "cluster-busy",          CONFLICT,               true,  "Another operation is at work on the cluster", "Wait until the operation in `operation` has ended.";

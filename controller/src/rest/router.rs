@@ -9,8 +9,8 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
-    openapi, operations, output, problems, quarantine, revisions, revocations, signing_keys,
+    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
+    join_tokens, openapi, operations, output, problems, quarantine, revisions, revocations, signing_keys,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -21,6 +21,8 @@ pub(super) fn open() -> Vec<Route> {
         ("/healthz", get(health::healthz)),
         ("/readyz", get(health::readyz)),
         ("/problems/{kind}", get(problems::show)),
+        ("/install.sh", get(install::show)),
+        ("/install/agent/{file}", get(install::agent)),
         ("/v1/auth/token", post(auth::token::exchange)),
     ]
 }

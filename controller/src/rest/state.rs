@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Readiness;
+use super::install::{Install, Offer};
 use super::limits::{Gate, Limits};
 use super::refusals::RefusalLog;
 use crate::auth::Tokens;
@@ -59,8 +60,8 @@ pub struct RestParts {
     /// Key of cursors and idempotency digests. Must be the same after a restart, or repeated requests
     /// are taken for new ones under a used key.
     pub mac_key: [u8; 32],
-    /// SHA-256 of the authority that new agents are to trust, lower-case hex.
-    pub ca_sha256: String,
+    /// What new agents are told and given.
+    pub offer: Offer,
     /// Bounds.
     pub limits: Limits,
     /// Users and their keys.
@@ -84,6 +85,7 @@ pub struct Inner {
     pub(super) signing_keys: Arc<Watched>,
     pub(super) mac_key: hmac::Key,
     pub(super) ca_sha256: String,
+    pub(super) install: Install,
     pub(super) limits: Limits,
     pub(super) users: UserSettings,
     pub(super) logins: Buckets,
@@ -108,7 +110,8 @@ impl RestState {
             tokens: parts.tokens,
             signing_keys: parts.signing_keys,
             mac_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.mac_key),
-            ca_sha256: parts.ca_sha256,
+            ca_sha256: parts.offer.ca_sha256.clone(),
+            install: Install::new(parts.offer),
             limits: parts.limits,
             shutdown: parts.shutdown,
             metrics: parts.metrics,

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod indoors;
 pub mod kills;
 pub mod link;
+pub mod machine;
 pub mod process;
 pub mod puppet;
 pub mod rest;

@@ -39,6 +39,9 @@ pub(in crate::rest) struct WantedToken {
 pub(in crate::rest) struct MadeJoinToken {
     /// What `cratekube-agent enroll` reads. It is not kept and cannot be shown again.
     token: String,
+    /// A line for a shell on the new bastion that does all of it; none where no agents are offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    install: Option<String>,
     #[serde(flatten)]
     about: JoinTokenView,
 }
@@ -58,7 +61,9 @@ pub(in crate::rest) async fn create(
     let wanted = read(&document.unwrap_or_else(|| json!({})))?;
     let (record, secret) = state.service.make_join_token(caller.actor(), wanted).await?;
     let token = JoinToken::new(secret.expose(), &state.ca_sha256).map_err(|_| Problem::internal())?;
-    let made = MadeJoinToken { token: token.expose().expose().to_owned(), about: JoinTokenView::from(&record) };
+    let token = token.expose().expose().to_owned();
+    let install = state.install.one_line(&token).await;
+    let made = MadeJoinToken { token, install, about: JoinTokenView::from(&record) };
     Ok((StatusCode::CREATED, Json(made)))
 }
 

@@ -15,8 +15,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
-    operations, output, problems, quarantine, revisions, revocations, signing_keys,
+    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
+    join_tokens, operations, output, problems, quarantine, revisions, revocations, signing_keys,
 };
 
 pub(super) use spec::Spec;
@@ -55,6 +55,8 @@ pub(super) struct IdempotencyHeader {
         health::healthz,
         health::readyz,
         problems::show,
+        install::show,
+        install::agent,
         show,
         auth::token::exchange,
         auth::whoami::whoami,

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Limits, RestParts, RestState, UserSettings, router};
+use super::{Limits, Offer, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
 use crate::keys::{Envelope, signing};
 use crate::plan::chain::Chain;
@@ -46,6 +46,7 @@ pub(super) use broken::Broken;
 /// What the whole API is tested on.
 pub(super) struct World {
     pub(super) router: Router,
+    pub(super) state: RestState,
     pub(super) house: House,
     pub(super) dir: Arc<tempfile::TempDir>,
     pub(super) presence: Presence,
@@ -158,18 +159,24 @@ impl World {
     }
 
     pub(super) async fn with(limits: Limits) -> Self {
-        Self::build(limits, None, Policy::default()).await
+        Self::build(limits, None, Policy::default(), offer()).await
     }
 
     pub(super) async fn under(policy: Policy) -> Self {
-        Self::build(Limits::default(), None, policy).await
+        Self::build(Limits::default(), None, policy, offer()).await
     }
 
     pub(super) async fn broken(how: Broken) -> Self {
-        Self::build(Limits::default(), Some(Arc::new(how)), Policy::default()).await
+        Self::build(Limits::default(), Some(Arc::new(how)), Policy::default(), offer()).await
     }
 
-    async fn build(limits: Limits, store: Option<Arc<dyn Store>>, policy: Policy) -> Self {
+    /// A world whose controller gives away the agents in a folder.
+    pub(super) async fn offering(binaries: &std::path::Path) -> Self {
+        let offer = Offer { binaries: Some(binaries.to_owned()), ..offer() };
+        Self::build(Limits::default(), None, Policy::default(), offer).await
+    }
+
+    async fn build(limits: Limits, store: Option<Arc<dyn Store>>, policy: Policy, offer: Offer) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let house = House::open(Box::new(Folder(Arc::clone(&dir)))).await;
         let clock = house.clock.clone();
@@ -210,7 +217,7 @@ impl World {
             tokens: tokens.clone(),
             signing_keys: Arc::new(signing_keys),
             mac_key: [3; 32],
-            ca_sha256: "ab".repeat(32),
+            offer,
             limits,
             users: UserSettings {
                 default_api_key_lifetime: Duration::from_secs(90 * 86_400),
@@ -221,7 +228,7 @@ impl World {
             checks: Vec::new(),
             metrics: crate::metrics::Metrics::default(),
         });
-        Self { router: router(state), house, dir, presence, watch, dispatch, shutdown, tokens, key }
+        Self { router: router(state.clone()), state, house, dir, presence, watch, dispatch, shutdown, tokens, key }
     }
 
     /// A token of `ann` with one role.
@@ -320,6 +327,18 @@ impl World {
         let answer = ask.send().await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
         answer.json()["operation"]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What a controller tells new bastions, without anything to give away.
+fn offer() -> Offer {
+    Offer {
+        url: "https://controller.example:8443".into(),
+        agents: "controller.example:7443".into(),
+        ca_pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
+        ca_sha256: "ab".repeat(32),
+        foreign_certificate: false,
+        binaries: None,
     }
 }
 

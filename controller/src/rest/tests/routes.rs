@@ -37,6 +37,8 @@ pub(super) const TABLE: &[Row] = &[
     row("GET", "/healthz", Nothing, "", 200),
     row("GET", "/readyz", Nothing, "", 200),
     row("GET", "/problems/{kind}", Nothing, "", 200),
+    row("GET", "/install.sh", Nothing, "", 404),
+    row("GET", "/install/agent/{file}", Nothing, "", 404),
     row("GET", "/openapi.json", Token, "", 200),
     row("POST", "/v1/auth/token", Nothing, "{}", 422),
     row("GET", "/v1/auth/whoami", Token, "", 200),
