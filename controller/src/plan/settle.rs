@@ -238,7 +238,8 @@ fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
         Some(_) => Vec::new(),
     };
     // Credentials that were given out stay given out.
-    conditions.extend(view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG).cloned());
+    let given_out = view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG && view.kind.is_rke());
+    conditions.extend(given_out.cloned());
     let warnings = report.warnings.iter().map(|w| Condition { kind: "warning".into(), message: w.clone() });
     for warning in warnings {
         if !conditions.contains(&warning) {

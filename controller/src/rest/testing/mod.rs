@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::manifest::Scope;
 use cratekube_common::domain::environment::{Grant, Role};
 use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::progress::Progress;
@@ -27,6 +28,7 @@ use super::{Limits, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
 use crate::keys::{Envelope, signing};
 use crate::plan::policy::Policy;
+use crate::plan::scopes::Scopes;
 use crate::plan::settle::RetryPolicy;
 use crate::service::Service;
 use crate::service::dispatch::{Dispatch, DispatchParts};
@@ -181,6 +183,7 @@ impl World {
         let tokens = Arc::new(tokens);
         let signing_keys = signing::Watched::new(dir.path().to_owned(), envelope, Arc::clone(&tokens));
         let store = store.unwrap_or_else(|| house.store.clone());
+        let scopes = Arc::new(scopes());
         let (lines, mint) = (Lines::default(), Mint::system(clock.clone()));
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
             store: store.clone(),
@@ -190,6 +193,7 @@ impl World {
             leases: Leases::new(Duration::from_secs(30), clock.clone()),
             retry_policy: RetryPolicy::NEVER,
             vault: Arc::new(Backwards),
+            scopes: scopes.clone(),
             clock: clock.clone(),
             mint: mint.clone(),
         }));
@@ -202,6 +206,8 @@ impl World {
             mint,
             vault: Arc::new(Backwards),
             policy: Arc::new(policy),
+            scopes,
+            stale_after: Duration::from_secs(24 * 3_600),
         };
         let state = RestState::new(RestParts {
             service,
@@ -334,4 +340,10 @@ pub(super) fn wanted(name: &str) -> Value {
         "nodes": [{"address": "10.0.0.1", "roles": ["controlplane", "etcd", "worker"]}],
         "private_registries": [{"url": "registry.example", "user": "u", "password": "canary-secret-42"}],
     }})
+}
+
+/// One namespace everywhere; in `lab` also what is in none.
+fn scopes() -> Scopes {
+    let lab = Scope { cluster_scoped: true, ..Scope::default() };
+    Scopes { default: Scope::default(), environments: vec![("lab".parse().unwrap(), lab)] }
 }

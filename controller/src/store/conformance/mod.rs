@@ -24,6 +24,7 @@ mod leasing;
 mod listing;
 mod output;
 mod removing;
+mod resourcing;
 mod retrying;
 mod settling;
 mod users;
@@ -89,6 +90,7 @@ pub fn stories() -> Vec<&'static Story> {
         settling::STORIES,
         ending::STORIES,
         happening::STORIES,
+        resourcing::STORIES,
         retrying::STORIES,
         output::STORIES,
         connecting::STORIES,
