@@ -159,6 +159,7 @@ impl<L: Listener> Controller<L> {
         of_users.revocations.look().await?;
 
         let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
+        let scopes = Arc::new(config.resources.scopes.clone());
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
             store: Arc::clone(&store),
             watch: watch.clone(),
@@ -167,6 +168,7 @@ impl<L: Listener> Controller<L> {
             leases: Leases::new(config.agents.lease_ttl, clock.clone()),
             retry_policy: config.operations.retry_policy,
             vault: Arc::clone(&envelope) as Arc<dyn SpecVault>,
+            scopes: Arc::clone(&scopes),
             clock: clock.clone(),
             mint: mint.clone(),
         }));
@@ -182,6 +184,8 @@ impl<L: Listener> Controller<L> {
             vault: envelope,
             policy: Arc::new(config.policy.policy.clone()),
             chain: Arc::new(config.operations.chain.clone()),
+            scopes,
+            stale_after: config.health.stale_after,
         };
         let own = |names: &[String]| Source::Own(names.to_vec());
         let rest_source = match &config.rest.certificate {

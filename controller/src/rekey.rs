@@ -14,9 +14,9 @@ use crate::datadir::{self, DataDirError, SEALED};
 use crate::keys::master::{self, MasterKeyError, MasterKeySource};
 use crate::keys::rotation::{self, Key, Pair, RotationError};
 use crate::keys::{Envelope, EnvelopeError};
-use crate::service::spec_secrets;
+use crate::service::{manifests, spec_secrets};
 use crate::store::StoreError;
-use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::sqlite::{SealedFor, SqliteOptions, SqliteStore};
 
 /// Why the master key was not rotated, or not to the end.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +145,12 @@ fn reseal_files(path: &Path, envelope: &Envelope) -> Result<usize, RekeyError> {
 
 async fn reseal_store(path: &Path, envelope: Envelope) -> Result<u64, RekeyError> {
     let store = SqliteStore::open(path, SqliteOptions::default())?;
-    let anew = move |cluster, sealed: &[u8]| {
-        envelope.reseal(&spec_secrets::context(cluster), sealed).map_err(|e| e.to_string())
+    let anew = move |whose: &SealedFor, sealed: &[u8]| {
+        let context = match whose {
+            SealedFor::Cluster(id) => spec_secrets::context(*id),
+            SealedFor::Resource { environment, name } => manifests::context(environment, name),
+        };
+        envelope.reseal(&context, sealed).map_err(|e| e.to_string())
     };
     let count = store.reseal_secrets(anew).await;
     crate::store::Store::close(&store).await;

@@ -50,6 +50,18 @@ pub struct Assignment {
 #[serde(transparent)]
 pub struct TaskInput(pub Value);
 
+impl TaskInput {
+    /// Adds the fields of a part beside those that are there, such as what earlier steps found.
+    pub fn merge(&mut self, part: &impl Serialize) {
+        if self.0.is_null() {
+            self.0 = Value::Object(serde_json::Map::new());
+        }
+        if let (Some(fields), Ok(Value::Object(part))) = (self.0.as_object_mut(), serde_json::to_value(part)) {
+            fields.extend(part);
+        }
+    }
+}
+
 impl fmt::Debug for TaskInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_null() { "TaskInput(null)" } else { "TaskInput(…)" })

@@ -4,11 +4,13 @@ pub mod agents;
 pub mod auth;
 pub mod data;
 pub mod install;
+pub mod health;
 pub mod log;
 pub mod metrics;
 pub mod operations;
 pub mod pki;
 pub mod policy;
+pub mod resources;
 pub mod rest;
 
 use std::net::SocketAddr;
@@ -35,6 +37,10 @@ pub struct Config {
     pub operations: operations::Operations,
     /// `[policy]`: what is refused in which environment.
     pub policy: policy::PolicySection,
+    /// `[health]`: how long what a check of a cluster found is gone by.
+    pub health: health::Health,
+    /// `[resources]`: where managed resources may put objects.
+    pub resources: resources::Resources,
     /// `[auth]`: tokens.
     pub auth: auth::Auth,
     /// `[pki]`: certificates of our own authority.
@@ -77,6 +83,8 @@ impl Config {
             install: install::InstallSection::from_field(&o.field("install")),
             operations: operations::Operations::from_field(&o.field("operations")),
             policy: policy::PolicySection::from_field(&o.field("policy")),
+            health: health::Health::from_field(&o.field("health")),
+            resources: resources::Resources::from_field(&o.field("resources")),
             auth: auth::Auth::from_field(&o.field("auth")),
             pki: pki::Pki::from_field(&o.field("pki")),
             log: log::Log::from_field(&o.field("log")),
@@ -168,6 +176,8 @@ mod tests {
             "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m", "steps": ["verify", "remove", "x"]},
             "policy": {"refuse_end_of_life": "yes", "environments": [{"refuse_below_floor": true}, {"environments": "a b", "x": 1}]},
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
+            "health": {"stale_after": "1s"},
+            "resources": {"namespaces": ["kube-system"]},
             "pki": {"key_algorithm": "rsa-1024"},
             "log": {"format": "xml", "filter": "a=b=c"},
             "metrics": {"listen": "localhost"},
@@ -183,6 +193,7 @@ mod tests {
             "/auth/max_token_lifetime",
             "/data/directory",
             "/data/master_key",
+            "/health/stale_after",
             "/install/agent_binaries",
             "/install/agents",
             "/install/url",
@@ -198,6 +209,7 @@ mod tests {
             "/policy/environments/1/environments",
             "/policy/environments/1/x",
             "/policy/refuse_end_of_life",
+            "/resources/namespaces/0",
             "/rest/key",
             "/rest/listen",
             "/rest/names",

@@ -13,5 +13,6 @@ pub mod evidence;
 pub mod policy;
 pub mod reconcile;
 pub mod retry;
+pub mod scopes;
 pub mod settle;
 pub mod standing;

@@ -47,6 +47,25 @@ pub(super) async fn optional_json(headers: &HeaderMap, body: Body, limit: usize)
     parse(&bytes).map(Some)
 }
 
+/// Whether a body says that it is YAML.
+pub(super) fn is_yaml(headers: &HeaderMap) -> bool {
+    const YAML: [&str; 3] = ["application/yaml", "application/x-yaml", "text/yaml"];
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = given.split(';').next().unwrap_or_default().trim();
+    YAML.iter().any(|yaml| kind.eq_ignore_ascii_case(yaml))
+}
+
+/// Reads a body that is text, of a type that the caller knows.
+///
+/// # Errors
+/// 415, 413 or 400.
+pub(super) async fn text(headers: &HeaderMap, body: Body, limit: usize) -> Result<String, Problem> {
+    let bytes = bytes(headers, body, limit).await?;
+    check_encoding(headers)?;
+    let text = String::from_utf8(bytes.to_vec());
+    text.map_err(|_| Problem::new(Kind::InvalidRequest, "the body is not text in UTF-8"))
+}
+
 async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body may have {limit} bytes"));
     let declared =
@@ -61,10 +80,15 @@ async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, P
     }
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Problem::new(Kind::MediaType, "a compressed body is not read; send it as it is"));
     }
+    Ok(())
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    check_encoding(headers)?;
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (kind, parameters) = given.split_once(';').unwrap_or((given, ""));
     let charset = parameters.trim().to_ascii_lowercase();

@@ -34,6 +34,7 @@ mod quarantine;
 mod query;
 mod reason;
 mod refusals;
+mod resources;
 mod revisions;
 mod revocations;
 mod router;

@@ -87,8 +87,10 @@ kinds! {
     AgentHolds       = "agent-holds-runs",      CONFLICT,               false, "The agent holds runs whose ends are not known", "Wait until it comes back, or repeat the request with `force` once it is certain that no `rke` of it is at work.";
     AgentState       = "agent-state",           CONFLICT,               false, "The agent's state does not allow this", "Look at the agent's state; `uncordon` brings one back that is draining.";
     Changed          = "revision-changed",      PRECONDITION_FAILED,    false, "The cluster changed since you looked", "Look at it again and repeat the request with the new `ETag`.";
-    MatchRequired    = "if-match-required",     PRECONDITION_REQUIRED,  false, "The request must say which revision it changes", "Look at the cluster and send its `ETag` in `If-Match`.";
+    ResourceChanged  = "resource-changed",      PRECONDITION_FAILED,    false, "The resource is not as you have seen it", "Look at it again and repeat the request with the new `ETag`.";
+    MatchRequired    = "if-match-required",     PRECONDITION_REQUIRED,  false, "The request must say which revision it changes", "Look at it and send its `ETag` in `If-Match`.";
     PlanChanged      = "plan-changed",          CONFLICT,               false, "Something changed since the plan was made", "Ask for a new plan, look at it, and repeat the request with its digest.";
+    TooManyResources = "too-many-resources",    CONFLICT,               false, "There are too many managed resources", "Delete some that are not needed, or put several objects into one manifest.";
     BodyTooLarge     = "body-too-large",        PAYLOAD_TOO_LARGE,      false, "The body is too large", "Send less: `detail` names the limit.";
     MediaType        = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, false, "The body's type is not supported", "Send `Content-Type: application/json`, without compression.";
     Range            = "range-not-satisfiable", RANGE_NOT_SATISFIABLE,  false, "The range lies outside of the output", "Ask for bytes that exist: the header `Content-Range` names the size.";
@@ -103,7 +105,7 @@ kinds! {
     Overloaded       = "overloaded",            SERVICE_UNAVAILABLE,    true,  "The controller has too much to do", "Repeat the request after the time in `Retry-After`.";
     Timeout          = "timeout",               SERVICE_UNAVAILABLE,    true,  "The request took too long", "Repeat the request; use an `Idempotency-Key` for one that changes something.";
     AgentAway        = "agent-away",            SERVICE_UNAVAILABLE,    true,  "The agent of the cluster is not connected", "Repeat the request when it is: the cluster itself is not touched by this.";
-    AgentTooOld      = "agent-too-old",         SERVICE_UNAVAILABLE,    true , "The agent of the cluster is too old for this", "Ask an operator of the service to upgrade the agent that `detail` names.";
+    AgentTooOld      = "agent-too-old",         SERVICE_UNAVAILABLE,    true,  "The agent of the cluster is too old for this", "Ask an operator of the service to upgrade the agent that `detail` names.";
     Unanswered       = "agent-could-not",       BAD_GATEWAY,            true,  "The agent could not do this", "Do what `failure` says.";
     NotReady         = "not-ready",             SERVICE_UNAVAILABLE,    true,  "The controller is not ready", "Look at `checks`; the reasons are in the controller's log.";
     Unavailable      = "store-unavailable",     SERVICE_UNAVAILABLE,    true,  "The controller cannot reach its store", "Repeat the request after the time in `Retry-After`; use an `Idempotency-Key` for one that changes something.";
@@ -319,6 +321,16 @@ impl From<ServiceError> for Problem {
             ServiceError::Changed(revision) => {
                 Self::new(Kind::Changed, error.to_string()).with_header(header::ETAG, super::etag(revision))
             }
+            ServiceError::ResourceChanged(revision) => {
+                let problem = Self::new(Kind::ResourceChanged, error.to_string());
+                if revision == 0 { problem } else { problem.with_header(header::ETAG, super::etag(revision)) }
+            }
+            ServiceError::ResourceUnseen(revision) => {
+                let detail = format!("is required: {error}; whose changes would you overwrite?");
+                Self::parameter(Kind::MatchRequired, "If-Match", detail)
+                    .with_header(header::ETAG, super::etag(revision))
+            }
+            ServiceError::TooManyResources => Self::new(Kind::TooManyResources, error.to_string()),
             ServiceError::Policy(_) => Self::new(Kind::Policy, error.to_string()),
             ServiceError::Acknowledged => Self::new(Kind::Acknowledged, error.to_string()),
             ServiceError::TokenUsed => Self::new(Kind::TokenUsed, "there is nothing left to take back"),

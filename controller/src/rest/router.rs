@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::state::RestState;
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, openapi, operations, output, problems, quarantine, revisions, revocations, signing_keys,
+    join_tokens, openapi, operations, output, problems, quarantine, resources, revisions, revocations, signing_keys,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -45,11 +45,23 @@ pub(super) fn guarded() -> Vec<Route> {
         ),
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
+        ("/v1/environments/{env}/clusters/{name}/health", get(clusters::health::health)),
+        ("/v1/environments/{env}/clusters/{name}/verify", post(clusters::health::verify)),
         ("/v1/environments/{env}/clusters/{name}/kubeconfig", post(clusters::kubeconfig::kubeconfig)),
         ("/v1/environments/{env}/clusters/{name}/plan", post(clusters::plan::plan)),
         ("/v1/environments/{env}/clusters/{name}/revisions", get(revisions::list)),
         ("/v1/environments/{env}/clusters/{name}/provision", post(clusters::provision::provision)),
         ("/v1/environments/{env}/clusters/{name}/recover-state", post(clusters::recover_state::recover_state)),
+        ("/v1/environments/{env}/clusters/{name}/resources", get(resources::of_cluster::all)),
+        (
+            "/v1/environments/{env}/clusters/{name}/resources/{resource}",
+            get(resources::of_cluster::one).put(resources::of_cluster::keep).delete(resources::of_cluster::take_away),
+        ),
+        ("/v1/environments/{env}/resources", get(resources::default::all)),
+        (
+            "/v1/environments/{env}/resources/{resource}",
+            get(resources::default::one).put(resources::default::keep).delete(resources::default::take_away),
+        ),
         ("/v1/events", get(events::show)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),

@@ -13,11 +13,14 @@ use cratekube_common::domain::agent::{Agent, AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{AgentId, AttemptId, QueryId, SessionId, VolumeId};
+use cratekube_common::domain::operation::OperationKind;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::query::Answer;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
+use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{clock::Clock, fault, mint::Mint};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +28,12 @@ use super::conversation::{Connected, Declined, Greeting, Heartbeat, Order, Unhea
 use super::credit::{Credit, Taken};
 use super::leases::Leases;
 use super::lines::{Line, Lines};
+use super::manifests;
 use super::presence::{Presence, Seen};
 use super::retries::Retries;
 use super::spec_secrets::{SpecVault, VaultError, open_secrets};
 use super::watch::Watch;
+use crate::plan::scopes::Scopes;
 use crate::plan::settle::RetryPolicy;
 use crate::store::{Applied, ConnectAgent, HeartbeatFacts, LeaseTasks, LeasedTask, Settled, Store, StoreError};
 
@@ -59,6 +64,8 @@ pub struct DispatchParts {
     pub retry_policy: RetryPolicy,
     /// Encrypts secrets of specs.
     pub vault: Arc<dyn SpecVault>,
+    /// Where managed resources may put objects.
+    pub scopes: Arc<Scopes>,
     /// The time.
     pub clock: Clock,
     /// New identifiers.
@@ -76,6 +83,7 @@ pub struct Dispatch {
     retry_policy: RetryPolicy,
     retries: Retries,
     vault: Arc<dyn SpecVault>,
+    scopes: Arc<Scopes>,
     clock: Clock,
     mint: Mint,
 }
@@ -84,9 +92,9 @@ impl Dispatch {
     /// A conversation with nobody yet.
     #[must_use]
     pub fn new(parts: DispatchParts) -> Self {
-        let DispatchParts { store, watch, presence, lines, leases, retry_policy, vault, clock, mint } = parts;
+        let DispatchParts { store, watch, presence, lines, leases, retry_policy, vault, scopes, clock, mint } = parts;
         let retries = Retries::new(Arc::clone(&store), watch.clone());
-        Self { store, watch, presence, lines, leases, retry_policy, retries, vault, clock, mint }
+        Self { store, watch, presence, lines, leases, retry_policy, retries, vault, scopes, clock, mint }
     }
 
     /// How long a lease lasts without renewal.
@@ -392,11 +400,22 @@ impl Dispatch {
     /// Sends a leased task on the session that asked for it; gives it back when that is over.
     async fn send(&self, agent: AgentId, session: SessionId, task: LeasedTask) {
         fault::point("lease.granted");
-        let LeasedTask { mut assignment, sealed_secrets } = task;
+        let LeasedTask { mut assignment, sealed_secrets, resources, asked } = task;
         let (attempt, fence, operation) = (assignment.attempt, assignment.fence, assignment.operation);
         if let Some(sealed) = sealed_secrets {
             match open_secrets(&*self.vault, assignment.cluster, &sealed) {
                 Ok(secrets) => assignment.spec.put_secrets(secrets),
+                Err(error) => return self.unreadable(agent, attempt, fence, error).await,
+            }
+        }
+        if assignment.kind == TaskKind::Configure {
+            let scope = self.scopes.of(&assignment.environment);
+            match manifests::input(&*self.vault, scope, &resources) {
+                Ok(input) => {
+                    assignment.input.merge(&input);
+                    // Who asked for a resource wants to know that it is not there; a cluster is not unfit for it.
+                    assignment.input.merge(&json!({"must_apply": asked == OperationKind::Configure}));
+                }
                 Err(error) => return self.unreadable(agent, attempt, fence, error).await,
             }
         }

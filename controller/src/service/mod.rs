@@ -13,14 +13,17 @@ pub mod conversation;
 mod credit;
 pub mod dispatch;
 pub mod environments;
+pub mod health;
 pub mod identity;
 pub mod kubeconfig;
 pub mod leases;
 pub mod lines;
+pub(crate) mod manifests;
 pub mod operations;
 pub mod output;
 pub mod presence;
 pub mod questions;
+pub mod resources;
 pub mod retries;
 pub mod revocations;
 pub mod spec_secrets;
@@ -29,9 +32,11 @@ pub mod versions;
 pub mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cratekube_common::domain::agent::AgentState;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::cluster::resource::MAX_RESOURCES;
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant};
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
@@ -41,6 +46,7 @@ use cratekube_common::runtime::mint::Mint;
 
 use crate::plan::chain::Chain;
 use crate::plan::policy::Policy;
+use crate::plan::scopes::Scopes;
 use crate::store::{Store, StoreError};
 use lines::Lines;
 use presence::Presence;
@@ -68,6 +74,10 @@ pub struct Service {
     pub policy: Arc<Policy>,
     /// What operations are made of.
     pub chain: Arc<Chain>,
+    /// Where managed resources may put objects.
+    pub scopes: Arc<Scopes>,
+    /// What a check of a cluster found longer ago than this is not gone by.
+    pub stale_after: Duration,
 }
 
 /// Who asks, as far as a verb needs to know.
@@ -124,6 +134,15 @@ pub enum ServiceError {
     /// The cluster is at another revision.
     #[error("the cluster is at revision {0}")]
     Changed(u64),
+    /// The resource is at another revision; zero when there is none.
+    #[error("{}", if *.0 == 0 { "there is no such resource".to_owned() } else { format!("the resource is at revision {}", .0) })]
+    ResourceChanged(u64),
+    /// The resource is there, at this revision, and the request does not say whether it was seen.
+    #[error("there is a resource of this name, at revision {0}")]
+    ResourceUnseen(u64),
+    /// There are as many as there may be.
+    #[error("there are {MAX_RESOURCES} managed resources already; no more are allowed")]
+    TooManyResources,
     /// The environment's policy refuses it.
     #[error("{}", .0.join("; "))]
     Policy(Vec<String>),

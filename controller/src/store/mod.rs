@@ -32,6 +32,7 @@ use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
@@ -65,6 +66,33 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn repeated(&self, idempotency: Idempotency, now: Timestamp) -> Result<Option<Acceptance>, StoreError>;
     /// Protects a cluster against removal, or ends that.
     async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError>;
+
+    /// Keeps a managed resource of a cluster, with the operation that brings it in where one is needed; or one
+    /// of an environment's set.
+    async fn put_resource(&self, request: PutResource) -> Result<ResourceChange, StoreError>;
+
+    /// Deletes a managed resource: at once when the cluster can have nothing of it, otherwise it is withdrawn
+    /// and goes when a configuration has taken it away.
+    async fn delete_resource(&self, request: DeleteResource) -> Result<ResourceChange, StoreError>;
+
+    /// The managed resources of a cluster, oldest first; at most as many as a cluster may have.
+    async fn resources(&self, cluster: ClusterId) -> Result<Vec<Resource>, StoreError>;
+
+    /// One managed resource of a cluster, with its manifest.
+    async fn resource(&self, cluster: ClusterId, name: &ResourceName) -> Result<Option<SealedResource>, StoreError>;
+
+    /// The set that every new cluster of an environment gets, by name.
+    async fn default_resources(&self, environment: &EnvironmentName) -> Result<Vec<Resource>, StoreError>;
+
+    /// One resource of that set, with its manifest.
+    async fn default_resource(
+        &self,
+        environment: &EnvironmentName,
+        name: &ResourceName,
+    ) -> Result<Option<SealedResource>, StoreError>;
+
+    /// What the last check of a cluster found.
+    async fn health(&self, cluster: ClusterId) -> Result<Option<HealthRecord>, StoreError>;
 
     /// Notes that a kubeconfig was issued, and marks the cluster when it is an administrators' one. False
     /// when there is no such cluster any more: it must not be handed out then.

@@ -8,6 +8,7 @@ pub mod health;
 pub mod intake;
 pub mod kubeconfig;
 pub mod manifest;
+pub mod masking;
 pub mod resource;
 pub mod spec;
 
@@ -118,6 +119,8 @@ pub struct Cluster {
     pub generation: Option<u64>,
     /// Fingerprint of its CA.
     pub ca_sha256: Option<String>,
+    /// When the first of its certificates runs out, as its last check found.
+    pub certificates_expire_at: Option<Timestamp>,
     /// Whether a removal is refused until this is taken away.
     pub deletion_protection: bool,
     /// Why it failed, when it did.

@@ -2,6 +2,7 @@
 
 pub(super) mod create;
 pub(super) mod force_unlock;
+pub(super) mod health;
 pub(super) mod kubeconfig;
 pub(super) mod list;
 pub(super) mod plan;
@@ -60,7 +61,7 @@ pub(super) async fn accepted(
 }
 
 /// The revision that a request asks for, if it asks for one.
-fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let mut given = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = given.next() else { return Ok(None) };
     if value == "*" {

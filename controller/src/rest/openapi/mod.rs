@@ -16,7 +16,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, operations, output, problems, quarantine, revisions, revocations, signing_keys,
+    join_tokens, operations, output, problems, quarantine, resources, revisions, revocations, signing_keys,
 };
 
 pub(super) use spec::Spec;
@@ -72,8 +72,18 @@ pub(super) struct IdempotencyHeader {
         clusters::recover_state::recover_state,
         clusters::force_unlock::force_unlock,
         clusters::kubeconfig::kubeconfig,
+        clusters::health::health,
+        clusters::health::verify,
         generations::list,
         revisions::list,
+        resources::of_cluster::all,
+        resources::of_cluster::one,
+        resources::of_cluster::keep,
+        resources::of_cluster::take_away,
+        resources::default::all,
+        resources::default::one,
+        resources::default::keep,
+        resources::default::take_away,
         catalogue::show,
         clusters::provision::provision,
         events::show,

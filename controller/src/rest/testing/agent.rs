@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cratekube_common::domain::id::AgentId;
 use cratekube_common::domain::query::{Answer, Query, QueryKind};
+use cratekube_common::domain::run::Assignment;
 
 use super::World;
 use crate::service::conversation::{Connected, Greeting, Order};
@@ -34,6 +35,19 @@ impl World {
 }
 
 impl Agent {
+    /// Offers a slot.
+    pub(in crate::rest) async fn ready(&self) {
+        self.dispatch.ready(self.id, self.connected.session, 1).await;
+    }
+
+    /// The next assignment.
+    pub(in crate::rest) async fn assigned(&mut self) -> Assignment {
+        match self.connected.orders.recv().await.expect("the session ended") {
+            Order::Assign(assignment) => *assignment,
+            other => panic!("told something else: {other:?}"),
+        }
+    }
+
     /// The next question.
     pub(in crate::rest) async fn asked(&mut self) -> Query {
         match self.connected.orders.recv().await.expect("the session ended") {

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use cratekube_common::domain::audit::AuditEntry;
+use cratekube_common::domain::cluster::manifest::Scope;
 use cratekube_common::domain::environment::{Grant, Role};
 use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::progress::Progress;
@@ -28,6 +29,7 @@ use crate::auth::{SigningKey, Tokens};
 use crate::keys::{Envelope, signing};
 use crate::plan::chain::Chain;
 use crate::plan::policy::Policy;
+use crate::plan::scopes::Scopes;
 use crate::plan::settle::RetryPolicy;
 use crate::service::Service;
 use crate::service::dispatch::{Dispatch, DispatchParts};
@@ -189,6 +191,7 @@ impl World {
         let tokens = Arc::new(tokens);
         let signing_keys = signing::Watched::new(dir.path().to_owned(), envelope, Arc::clone(&tokens));
         let store = store.unwrap_or_else(|| house.store.clone());
+        let scopes = Arc::new(scopes());
         let (lines, mint) = (Lines::default(), Mint::system(clock.clone()));
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
             store: store.clone(),
@@ -198,6 +201,7 @@ impl World {
             leases: Leases::new(Duration::from_secs(30), clock.clone()),
             retry_policy: RetryPolicy::NEVER,
             vault: Arc::new(Backwards),
+            scopes: scopes.clone(),
             clock: clock.clone(),
             mint: mint.clone(),
         }));
@@ -211,6 +215,8 @@ impl World {
             vault: Arc::new(Backwards),
             policy: Arc::new(policy),
             chain: Arc::new(Chain::default()),
+            scopes,
+            stale_after: Duration::from_secs(24 * 3_600),
         };
         let state = RestState::new(RestParts {
             service,
@@ -356,4 +362,10 @@ pub(super) fn wanted(name: &str) -> Value {
         "nodes": [{"address": "10.0.0.1", "roles": ["controlplane", "etcd", "worker"]}],
         "private_registries": [{"url": "registry.example", "user": "u", "password": "canary-secret-42"}],
     }})
+}
+
+/// One namespace everywhere; in `lab` also what is in none.
+fn scopes() -> Scopes {
+    let lab = Scope { cluster_scoped: true, ..Scope::default() };
+    Scopes { default: Scope::default(), environments: vec![("lab".parse().unwrap(), lab)] }
 }

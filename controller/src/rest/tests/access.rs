@@ -33,7 +33,7 @@ async fn routed(world: &World) -> BTreeSet<(String, String)> {
 
 fn filled(path: &str, operation: &str) -> String {
     let kind = path.replace("{kind}", "validation").replace("{env}", "prod").replace("{name}", "web");
-    kind.replace("{id}", operation)
+    kind.replace("{id}", operation).replace("{resource}", "page")
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ const fn row(method: &'static str, path: &'static str, needs: Needs, sends: &'st
     Row { method, path, needs, sends, answers }
 }
 
-/// `{env}` is `prod`, `{name}` is `web` and `{id}` an operation there that has ended.
+/// `{env}` is `prod`, `{name}` is `web`, `{resource}` is one that is not there, and `{id}` an operation there that has ended.
 #[rustfmt::skip]
 pub(super) const TABLE: &[Row] = &[
     row("GET", "/healthz", Nothing, "", 200),
@@ -53,11 +53,21 @@ pub(super) const TABLE: &[Row] = &[
     row("PATCH", "/v1/environments/{env}/clusters/{name}", In(Operator), r#"{"deletion_protection": true}"#, 412),
     row("POST", "/v1/environments/{env}/clusters/{name}/force-unlock", In(Role::Admin), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}/generations", In(Viewer), "", 200),
+    row("GET", "/v1/environments/{env}/clusters/{name}/health", In(Viewer), "", 200),
     row("POST", "/v1/environments/{env}/clusters/{name}/kubeconfig", In(Viewer), "{}", 422),
     row("POST", "/v1/environments/{env}/clusters/{name}/plan", In(Operator), "{}", 422),
     row("POST", "/v1/environments/{env}/clusters/{name}/provision", In(Operator), "", 409),
     row("POST", "/v1/environments/{env}/clusters/{name}/recover-state", In(Operator), "{}", 422),
     row("GET", "/v1/environments/{env}/clusters/{name}/revisions", In(Viewer), "", 200),
+    row("GET", "/v1/environments/{env}/clusters/{name}/resources", In(Viewer), "", 200),
+    row("GET", "/v1/environments/{env}/clusters/{name}/resources/{resource}", In(Viewer), "", 404),
+    row("PUT", "/v1/environments/{env}/clusters/{name}/resources/{resource}", In(Operator), "{}", 422),
+    row("DELETE", "/v1/environments/{env}/clusters/{name}/resources/{resource}", In(Operator), "", 404),
+    row("POST", "/v1/environments/{env}/clusters/{name}/verify", In(Operator), "", 412),
+    row("GET", "/v1/environments/{env}/resources", In(Viewer), "", 200),
+    row("GET", "/v1/environments/{env}/resources/{resource}", In(Viewer), "", 404),
+    row("PUT", "/v1/environments/{env}/resources/{resource}", In(Role::Admin), "{}", 422),
+    row("DELETE", "/v1/environments/{env}/resources/{resource}", In(Role::Admin), "", 404),
     row("GET", "/v1/events", Token, "", 200),
     row("GET", "/v1/operations", Token, "", 200),
     row("GET", "/v1/operations/{id}", In(Viewer), "", 200),

@@ -39,6 +39,8 @@ pub(in super::super) struct ClusterSummary {
     generation: Option<u64>,
     /// SHA-256 fingerprint of its CA.
     ca_sha256: Option<String>,
+    /// When the first of its certificates runs out; null until it was checked.
+    certificates_expire_at: Option<String>,
     /// Whether a removal is refused until this is taken away.
     deletion_protection: bool,
     /// The operation that is at work on it.
@@ -69,6 +71,8 @@ pub(super) struct Links {
     #[serde(rename = "self")]
     itself: String,
     generations: String,
+    health: String,
+    resources: String,
     revisions: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
@@ -92,6 +96,7 @@ impl From<&Cluster> for ClusterSummary {
             volume: cluster.volume.map(|id| id.to_string()),
             generation: cluster.generation,
             ca_sha256: cluster.ca_sha256.clone(),
+            certificates_expire_at: cluster.certificates_expire_at.map(|at| at.to_string()),
             deletion_protection: cluster.deletion_protection,
             operation: cluster.operation.map(|id| id.to_string()),
             failure: cluster.failure.as_ref().map(FailureView::from),
@@ -100,6 +105,8 @@ impl From<&Cluster> for ClusterSummary {
             updated_at: cluster.updated_at.to_string(),
             links: Links {
                 generations: format!("{path}/generations"),
+                health: format!("{path}/health"),
+                resources: format!("{path}/resources"),
                 revisions: format!("{path}/revisions"),
                 operation: cluster.operation.map(|id| format!("/v1/operations/{id}")),
                 itself: path,

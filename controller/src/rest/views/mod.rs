@@ -7,8 +7,10 @@ mod alarm;
 mod audit;
 mod cluster;
 mod generation;
+mod health;
 mod operation;
 mod plan;
+mod resource;
 mod revision;
 
 pub(super) use access::{ApiKeyView, GrantView, RevocationView};
@@ -17,8 +19,10 @@ pub(super) use alarm::AlarmView;
 pub(super) use audit::AuditEntryView;
 pub(super) use cluster::{ClusterSummary, ClusterView};
 pub(super) use generation::GenerationView;
+pub(super) use health::HealthView;
 pub(super) use operation::{AttemptView, OperationDetail, OperationView, TaskView};
 pub(super) use plan::PlanView;
+pub(super) use resource::{ResourceDetail, ResourceView};
 pub(super) use revision::RevisionView;
 
 use cratekube_common::domain::failure::Failure;

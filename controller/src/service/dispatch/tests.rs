@@ -64,6 +64,7 @@ async fn started(house: &House) -> Dispatch {
         lines: Lines::default(),
         leases: Leases::new(TTL, clock.clone()),
         retry_policy: THRICE,
+        scopes: Arc::default(),
         vault: Arc::new(Open),
         mint: Mint::system(clock.clone()),
         clock,

@@ -25,6 +25,7 @@ mod leasing;
 mod listing;
 mod output;
 mod removing;
+mod resourcing;
 mod retrying;
 mod settling;
 mod users;
@@ -91,6 +92,7 @@ pub fn stories() -> Vec<&'static Story> {
         settling::STORIES,
         ending::STORIES,
         happening::STORIES,
+        resourcing::STORIES,
         retrying::STORIES,
         output::STORIES,
         connecting::STORIES,

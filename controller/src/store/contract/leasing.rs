@@ -5,8 +5,11 @@ use std::time::Duration;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::id::{AgentId, AttemptId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::operation::OperationKind;
 use cratekube_common::domain::run::Assignment;
 use cratekube_common::domain::time::Timestamp;
+
+use super::SealedResource;
 
 /// A wish for work.
 #[derive(Debug, Clone)]
@@ -30,6 +33,10 @@ pub struct LeasedTask {
     pub assignment: Assignment,
     /// The secrets of the spec, as the caller of `accept_provision` encrypted them.
     pub sealed_secrets: Option<Vec<u8>>,
+    /// What was asked for.
+    pub asked: OperationKind,
+    /// The managed resources of the cluster, those that are to go last; only for a configuration.
+    pub resources: Vec<SealedResource>,
 }
 
 /// What became of a conditional change.

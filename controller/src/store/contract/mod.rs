@@ -8,10 +8,12 @@ mod clusters;
 mod enrolling;
 mod events;
 mod figures;
+mod health;
 mod keys;
 mod leasing;
 mod operations;
 mod output;
+mod resources;
 
 pub use accepting::*;
 pub use agents::*;
@@ -21,10 +23,12 @@ pub use clusters::*;
 pub use enrolling::*;
 pub use events::*;
 pub use figures::*;
+pub use health::*;
 pub use keys::*;
 pub use leasing::*;
 pub use operations::*;
 pub use output::*;
+pub use resources::*;
 
 /// A fault of the store itself.
 #[derive(Debug, Clone, thiserror::Error)]

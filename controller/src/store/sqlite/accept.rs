@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
-use super::{audit, clusters, ending, operations, reconfigure, revisions};
+use super::{audit, clusters, ending, operations, reconfigure, resources, revisions, upkeep};
 use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency, PlannedTask, ProtectCluster, Protected};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
@@ -66,6 +66,7 @@ pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) 
     };
     let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: None };
     record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    resources::inherit(db, request.cluster, &request.environment, request.now)?;
     Ok(Acceptance::Accepted(Box::new(operation)))
 }
 
@@ -89,6 +90,7 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
         OperationKind::Provision => provision_again(db, request, &cluster),
         OperationKind::Reconfigure => reconfigure::again(db, request, &cluster),
         OperationKind::RecoverState => recover_state(db, request, &cluster),
+        OperationKind::Configure | OperationKind::Verify => upkeep::accept(db, request, &cluster),
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::rows::{self, json, key};
-use super::{alarms, audit, certificates, events, page};
+use super::{alarms, audit, certificates, events, health, page};
 use crate::store::{EnrollAgent, EnrollRefusal, Enrolled, JoinTokenRecord, NewJoinToken, Page, PageRequest, Withdrawn};
 
 /// How long a used token is remembered after its end, so that its reuse rings the alarm.
@@ -200,6 +200,8 @@ pub(super) fn purge(db: &Connection, now: Timestamp) -> Result<u64, Fault> {
         .execute([now.as_millis(), used])?;
     let identities = certificates::purge(db, now)?;
     let of_users = super::users::purge(db, now)?;
+    // Beside what is thrown away: what the time alone brings about.
+    health::tell(db, now)?;
     let (events, alarms) = (events::purge(db, now)?, alarms::purge(db, now)?);
     Ok(u64::try_from(keys + tokens + identities + of_users + events + alarms).unwrap_or(u64::MAX))
 }

@@ -17,9 +17,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
+use super::resources;
 use super::rows::{self, int, key};
 use crate::plan::assignment::{self, Candidate};
-use crate::store::{LeaseTasks, LeasedTask};
+use crate::store::{LeaseTasks, LeasedTask, SealedResource};
 
 /// A lease as the transaction leaves it; the spec is read outside, where it keeps nobody waiting.
 #[derive(Debug)]
@@ -39,6 +40,9 @@ pub(super) struct RawLease {
     sealed_secrets: Option<Vec<u8>>,
     /// What the steps before it found, by their kinds.
     earlier: Map<String, Value>,
+    asked: OperationKind,
+    /// The managed resources of the cluster, for a configuration.
+    resources: Vec<SealedResource>,
 }
 
 impl RawLease {
@@ -59,7 +63,7 @@ impl RawLease {
             recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
             input: TaskInput(if self.kind.is_rke() { Value::Null } else { json!({ "earlier": self.earlier }) }),
         };
-        Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets })
+        Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets, asked: self.asked, resources: self.resources })
     }
 }
 
@@ -283,7 +287,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
     let mut select = db.prepare_cached(
         "SELECT a.id, a.fence, a.task, a.kind, a.operation, c.id, c.environment, c.name, a.volume, c.generation, \
              c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets, o.recover_generation, \
-             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0) \
+             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0), o.kind \
          FROM attempts a JOIN clusters c ON c.id = a.cluster_id JOIN operations o ON o.id = a.operation \
          WHERE a.seq = ?1",
     )?;
@@ -305,10 +309,15 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             sealed_secrets: row.get(13)?,
             recovery: Recovery { generation: rows::count_or_null(row, 14)?, newest_recorded: rows::count(row, 15)? },
             earlier: Map::new(),
+            asked: rows::word(row, 16)?,
+            resources: Vec::new(),
         })
     })?;
     if !lease.kind.is_rke() {
         lease.earlier = earlier(db, &lease.operation)?;
+    }
+    if lease.kind == TaskKind::Configure {
+        lease.resources = resources::hand_over(db, lease.cluster.parse().map_err(Fault::Damaged)?)?;
     }
     Ok(lease)
 }

@@ -18,12 +18,14 @@ mod bars;
 mod certificates;
 mod clusters;
 mod connect;
+mod defaults;
 mod ending;
 mod enroll;
 mod events;
 mod evidence;
 mod fault;
 mod figures;
+mod health;
 mod lease;
 mod masking;
 mod migrate;
@@ -32,11 +34,13 @@ mod output;
 mod page;
 mod readers;
 mod reconfigure;
+mod resources;
 mod retries;
 mod revisions;
 mod rows;
 mod sealed;
 mod settle;
+mod upkeep;
 mod users;
 mod verbs;
 mod writer;
@@ -47,13 +51,14 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use cratekube_common::domain::id::{AgentId, ClusterId};
+use cratekube_common::domain::id::AgentId;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::files;
 
 use super::{AuditLink, HeartbeatFacts, Meters, StoreError};
 use output::Output;
 use readers::Readers;
+pub use sealed::SealedFor;
 use writer::{Teller, Writer};
 
 /// The database within the data directory.
@@ -150,14 +155,14 @@ impl SqliteStore {
         self.readers.scan(move |db| audit::verify(db, anchor.as_ref())).await
     }
 
-    /// Seals the secrets of every cluster anew, in one transaction; `anew` answers nothing for one that
+    /// Seals the secrets of every cluster and the manifests of every managed resource anew, in one transaction; `anew` answers nothing for one that
     /// is so already. Answers how many there are.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when one of them does not open; none is changed then.
     pub async fn reseal_secrets<F>(&self, anew: F) -> Result<u64, StoreError>
     where
-        F: Fn(ClusterId, &[u8]) -> Result<Option<Vec<u8>>, String> + Send + 'static,
+        F: Fn(&SealedFor, &[u8]) -> Result<Option<Vec<u8>>, String> + Send + 'static,
     {
         self.writer.run(move |db| sealed::reseal(db, anew)).await
     }

@@ -23,7 +23,7 @@ pub(super) const OPERATION: &str = "id, kind, state, environment, cluster, clust
      created_at, started_at, ended_at, progress, failure, warnings, output_bytes, retry_of";
 /// Columns of [`cluster`], in order.
 pub(super) const CLUSTER: &str = "id, environment, name, phase, spec, revision, volume, operation, generation, \
-     ca_sha256, failure, conditions, created_at, updated_at, deletion_protection";
+     ca_sha256, failure, conditions, created_at, updated_at, deletion_protection, certificates_expire_at";
 /// Columns of [`attempt`], in order.
 pub(super) const ATTEMPT: &str = "id, task, kind, state, agent, fence, leased_at, started_at, ended_at, failure, rke, \
      output_offset, output_bytes, taken_over";
@@ -145,6 +145,7 @@ pub(super) fn cluster(row: &Row<'_>) -> Result<Cluster, Error> {
         created_at: time(row, 12)?,
         updated_at: time(row, 13)?,
         deletion_protection: row.get("deletion_protection")?,
+        certificates_expire_at: time_or_null(row, 15)?,
     })
 }
 

@@ -5,6 +5,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use cratekube_common::domain::alarm::{AlarmKind, NewAlarm};
 use cratekube_common::domain::attempt;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
+use cratekube_common::domain::cluster::health::VerifyFindings;
+use cratekube_common::domain::cluster::resource::ConfigureFindings;
 use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase, Condition};
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::generation::Manifest;
@@ -12,7 +14,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, T
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{self, OperationState};
 use cratekube_common::domain::run::RunReport;
-use cratekube_common::domain::task::{self, TaskEvent, TaskState};
+use cratekube_common::domain::task::{self, TaskEvent, TaskKind, TaskState};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -20,7 +22,7 @@ use super::attempts::{self, Held};
 use super::fault::Fault;
 use super::lease::ended;
 use super::rows::{self, int, json, json_or_null, key};
-use super::{alarms, evidence, revisions};
+use super::{alarms, evidence, health, resources, revisions};
 use crate::plan::evidence::{StateRecord, is_number};
 use crate::plan::settle::{self as plan, RetryPolicy, RunView, Settlement};
 use crate::store::{RingAlarm, Settled};
@@ -62,6 +64,7 @@ pub(super) fn settle(
     if let Some((kind, words)) = &settlement.alarm {
         ring(db, *kind, words, (agent, report.attempt), now)?;
     }
+    learn(db, &run, held.operation, report, now)?;
     let retry = settlement.retry_after.map(|wait| (run.task, wait));
     Ok(Settled::Now { operation: held.operation, more_work: settlement.release.is_some(), retry })
 }
@@ -93,6 +96,21 @@ fn ring(
     };
     let alarm = NewAlarm { kind, object, cluster: Some((environment, cluster)), agent: Some(agent), detail };
     alarms::ring_alone(db, &RingAlarm { alarm, audit, now })?;
+    Ok(())
+}
+
+/// Takes note of what a step found, where it says something of the cluster.
+fn learn(db: &Connection, run: &Run, operation: OperationId, report: &RunReport, now: Timestamp) -> Result<(), Fault> {
+    let Some(findings) = &report.findings else { return Ok(()) };
+    if run.view.kind == TaskKind::Configure {
+        // What cannot be read is with the task; nothing is known by it.
+        let Ok(findings) = serde_json::from_value::<ConfigureFindings>(findings.clone()) else { return Ok(()) };
+        resources::learn(db, run.view.cluster, &findings, now)?;
+    }
+    if run.view.kind == TaskKind::Verify {
+        let Ok(findings) = serde_json::from_value::<VerifyFindings>(findings.clone()) else { return Ok(()) };
+        health::learn(db, (run.view.cluster, operation), &findings, now)?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use cratekube_common::domain::api_key::ApiKey;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
+use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
@@ -24,16 +25,17 @@ use tokio::sync::watch;
 use super::super::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
     ApiKeyUsed, Applied, AttemptRecord, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation,
-    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, EnrollAgent, Enrolled,
-    EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten,
-    HeartbeatFacts, Idempotency, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken,
-    OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected,
-    RenewAgent, Renewed, Revision, RingAlarm, Settled, Store, StoreError, TaskRecord, UseApiKey, UseCertificate,
-    Withdrawn,
+    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource, EnrollAgent,
+    Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten,
+    HealthRecord, HeartbeatFacts, Idempotency, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey,
+    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster,
+    Protected, PutResource, RenewAgent, Renewed, Resource, ResourceChange, Revision, RingAlarm, SealedResource,
+    Settled, Store, StoreError, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
 };
 use super::{
-    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, ending,
-    enroll, events, evidence, figures, lease, operations, reconfigure, retries, revisions, settle, users,
+    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, defaults,
+    ending, enroll, events, evidence, figures, health, lease, operations, reconfigure, resources, retries, revisions,
+    settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -59,6 +61,48 @@ impl Store for SqliteStore {
 
     async fn protect_cluster(&self, request: ProtectCluster) -> Result<Protected, StoreError> {
         self.writer.run(move |db| accept::protect(db, &request)).await
+    }
+
+    async fn put_resource(&self, request: PutResource) -> Result<ResourceChange, StoreError> {
+        self.writer
+            .run(move |db| match request.holder.cluster {
+                Some(_) => resources::put(db, &request),
+                None => defaults::put(db, &request),
+            })
+            .await
+    }
+
+    async fn delete_resource(&self, request: DeleteResource) -> Result<ResourceChange, StoreError> {
+        self.writer
+            .run(move |db| match request.holder.cluster {
+                Some(_) => resources::delete(db, &request),
+                None => defaults::delete(db, &request),
+            })
+            .await
+    }
+
+    async fn resources(&self, cluster: ClusterId) -> Result<Vec<Resource>, StoreError> {
+        self.readers.scan(move |db| resources::list(db, cluster)).await
+    }
+
+    async fn resource(&self, cluster: ClusterId, name: &ResourceName) -> Result<Option<SealedResource>, StoreError> {
+        self.readers.point(|db| resources::one(db, cluster, name.as_str()))
+    }
+
+    async fn default_resources(&self, environment: &EnvironmentName) -> Result<Vec<Resource>, StoreError> {
+        self.readers.point(|db| defaults::list(db, environment))
+    }
+
+    async fn default_resource(
+        &self,
+        environment: &EnvironmentName,
+        name: &ResourceName,
+    ) -> Result<Option<SealedResource>, StoreError> {
+        self.readers.point(|db| defaults::one(db, environment, name.as_str()))
+    }
+
+    async fn health(&self, cluster: ClusterId) -> Result<Option<HealthRecord>, StoreError> {
+        self.readers.point(|db| health::last(db, cluster))
     }
 
     async fn note_kubeconfig(&self, request: KubeconfigIssued) -> Result<bool, StoreError> {
