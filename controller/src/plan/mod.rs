@@ -9,6 +9,7 @@ pub mod cancel;
 pub mod change;
 pub mod diff;
 pub mod evidence;
+pub mod histories;
 pub mod policy;
 pub mod reconcile;
 pub mod retry;

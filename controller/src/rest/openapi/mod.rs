@@ -16,7 +16,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, join_tokens,
-    operations, output, problems, quarantine, revisions, revocations, signing_keys,
+    operations, orphans, output, problems, quarantine, revisions, revocations, signing_keys,
 };
 
 pub(super) use spec::Spec;
@@ -102,6 +102,7 @@ pub(super) struct IdempotencyHeader {
         agents::change::uncordon,
         agents::change::drain,
         agents::forget::forget,
+        orphans::list,
         quarantine::list
     ),
     components(schemas(ProblemDocument)),

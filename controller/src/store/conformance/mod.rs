@@ -24,6 +24,7 @@ mod leasing;
 mod listing;
 mod output;
 mod removing;
+mod restoring;
 mod retrying;
 mod settling;
 mod users;
@@ -100,6 +101,7 @@ pub fn stories() -> Vec<&'static Story> {
         users::STORIES,
         alarms::STORIES,
         histories::STORIES,
+        restoring::STORIES,
     ];
     families.into_iter().flatten().collect()
 }

@@ -12,6 +12,7 @@ mod keys;
 mod leasing;
 mod operations;
 mod output;
+mod restoring;
 
 pub use accepting::*;
 pub use agents::*;
@@ -25,6 +26,7 @@ pub use keys::*;
 pub use leasing::*;
 pub use operations::*;
 pub use output::*;
+pub use restoring::*;
 
 /// A fault of the store itself.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -18,12 +18,14 @@ mod bars;
 mod certificates;
 mod clusters;
 mod connect;
+mod copy;
 mod ending;
 mod enroll;
 mod events;
 mod evidence;
 mod fault;
 mod figures;
+mod inventory;
 mod lease;
 mod masking;
 mod migrate;
@@ -32,6 +34,7 @@ mod output;
 mod page;
 mod readers;
 mod reconfigure;
+mod restored;
 mod retries;
 mod revisions;
 mod rows;
@@ -51,8 +54,10 @@ use cratekube_common::domain::id::{AgentId, ClusterId};
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::files;
 
-use super::{AuditLink, HeartbeatFacts, Meters, StoreError};
+use super::{AuditLink, BeginRestored, HeartbeatFacts, Meters, RestoredStore, StoreError};
+pub use copy::Copied;
 use output::Output;
+pub use output::file_of as output_file;
 use readers::Readers;
 use writer::{Teller, Writer};
 
@@ -160,6 +165,32 @@ impl SqliteStore {
         F: Fn(ClusterId, &[u8]) -> Result<Option<Vec<u8>>, String> + Send + 'static,
     {
         self.writer.run(move |db| sealed::reseal(db, anew)).await
+    }
+
+    /// Copies the database as it is at one moment into a new file, beside whoever writes to it. Answers what is
+    /// known in it of files that do not lie in it.
+    ///
+    /// # Errors
+    /// When either cannot be read or written.
+    pub async fn copy_to(&self, target: &Path) -> Result<Copied, StoreError> {
+        let target = target.to_owned();
+        self.readers.scan(move |db| copy::copy(db, &target)).await
+    }
+
+    /// Reads all of the database and checks that it is whole.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with what is wrong first.
+    pub async fn check_whole(&self) -> Result<(), StoreError> {
+        self.readers.scan(copy::check).await
+    }
+
+    /// The store was just put back from a backup: nothing of before is honoured from now on.
+    ///
+    /// # Errors
+    /// From the database; nothing is changed then.
+    pub async fn begin_restored(&self, request: BeginRestored) -> Result<RestoredStore, StoreError> {
+        self.writer.run(move |db| restored::begin(db, &request)).await
     }
 
     async fn write_sightings(&self, seen: Vec<(AgentId, HeartbeatFacts)>) -> Result<(), StoreError> {
