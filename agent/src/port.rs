@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::{Failure, FailureClass};
-use cratekube_common::domain::id::AttemptId;
+use cratekube_common::domain::id::{AttemptId, VolumeId};
+use cratekube_common::domain::inventory::ClusterOnVolume;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::query::{Answer, Query, QueryKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunReport, RunVerdict};
@@ -108,6 +109,12 @@ pub trait Engine: Send + Sync + 'static {
     /// For each held run, the events that a new session must hear again: started runs with their
     /// output, and reports that are not recorded.
     fn replay(&self) -> Vec<Event>;
+
+    /// Everything that a volume tells of its clusters; or why it cannot be told.
+    async fn look_through(&self, volume: VolumeId) -> Result<Vec<ClusterOnVolume>, String>;
+
+    /// The controller has lost the reports of these runs: they are held again, and reported again.
+    async fn report_again(&self, attempts: Vec<AttemptId>);
 
     /// Kinds of questions that [`Self::ask`] answers.
     fn answers(&self) -> Vec<QueryKind> {

@@ -1,6 +1,7 @@
 //! The command line of `cratekube-controller`.
 
 mod audit;
+mod backup;
 mod users;
 
 use std::io::Write;
@@ -68,6 +69,16 @@ enum Command {
     /// The key that seals everything else
     #[command(subcommand)]
     MasterKey(MasterKeyCommand),
+    /// Write a backup into a file, also beside a running controller
+    #[command(
+        after_help = "The master key is not in it: keep it elsewhere.\n\nExample:\n  cratekube-controller backup /backup/cratekube-$(date -u +%F).tar"
+    )]
+    Backup(backup::MakeBackup),
+    /// Restore a backup into an empty data directory
+    #[command(
+        after_help = "The directory is data.directory of the configuration. Nothing may be in it but the master key, where that is kept beside the data. Every token of before ends; agents tell what happened since the backup when they connect.\n\nExample:\n  cratekube-controller restore /backup/cratekube-2026-11-25.tar"
+    )]
+    Restore(backup::RestoreBackup),
     /// Check the configuration and say what it comes to
     CheckConfig,
     /// Print the catalogue of errors: every kind of problem and class of failure, and what to do
@@ -180,6 +191,8 @@ impl Cli {
             Command::Errors => Ok(()),
             Command::Serve => serve(config),
             Command::CheckConfig => check_config(&config),
+            Command::Backup(args) => runtime()?.block_on(backup::make(&config, &args)),
+            Command::Restore(args) => runtime()?.block_on(backup::restore(&config, &args)),
             Command::Token(TokenCommand::Issue(args)) => runtime()?.block_on(issue_token(&config, args)),
             Command::ApiKey(command) => runtime()?.block_on(users::api_key(&config, command)),
             Command::SigningKey(command) => runtime()?.block_on(users::signing_key(&config, &command)),

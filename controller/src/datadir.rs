@@ -22,10 +22,11 @@ use crate::pki::PkiError;
 use crate::pki::authority::{self, Authority};
 use crate::store::sqlite::DATABASE_FILE;
 
-const MARKER: &str = "controller.json";
+/// Written last on a first start, and last by a restore: without it no controller serves.
+pub(crate) const MARKER: &str = "controller.json";
 /// Name of the file that says where the controller listens.
 pub const LISTENING: &str = "listening.json";
-const LOCK: &str = "controller.lock";
+pub(crate) const LOCK: &str = "controller.lock";
 const FORMAT: u32 = 1;
 
 /// Why the data directory cannot be used.
@@ -160,6 +161,20 @@ impl DataDir {
 /// adds a sealed file adds it here; a rotation refuses to begin when it finds one that is not.
 pub(crate) const SEALED: &[(&str, &[u8])] =
     &[(signing::FILE, signing::CONTEXT), (authority::KEY, authority::CONTEXT), (anchor::FILE, anchor::CONTEXT)];
+
+/// The files beside the database that a backup has: all that are sealed, and what is not secret.
+pub(crate) fn kept_files() -> impl Iterator<Item = &'static str> {
+    [MARKER, authority::CERTIFICATE].into_iter().chain(SEALED.iter().map(|(name, _)| *name))
+}
+
+/// Keeps every controller out of a directory that is not in use yet.
+///
+/// # Errors
+/// When it is in use, or is open to others.
+pub(crate) fn lock_new(path: &Path) -> Result<Lock, DataDirError> {
+    check_private(path)?;
+    Ok(Lock { _file: Some(lock(path)?) })
+}
 
 /// Keeps every controller and every other rotation out of a directory that was used before.
 ///

@@ -13,6 +13,7 @@
 pub mod anchor;
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -19,6 +19,7 @@ mod core;
 mod execute;
 mod finish;
 mod held;
+mod inventory;
 mod predecessor;
 mod probe;
 mod recover;
@@ -34,7 +35,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
-use cratekube_common::domain::id::AttemptId;
+use cratekube_common::domain::id::{AttemptId, VolumeId};
+use cratekube_common::domain::inventory::ClusterOnVolume;
 use cratekube_common::domain::run::{Assignment, HeldRun, RunVerdict};
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
@@ -276,5 +278,18 @@ impl Engine for LocalEngine {
 
     fn replay(&self) -> Vec<Event> {
         self.core.held.replay()
+    }
+
+    async fn look_through(&self, volume: VolumeId) -> Result<Vec<ClusterOnVolume>, String> {
+        let looked = self.core.blocking(move |core| inventory::look_through(core, volume)).await;
+        looked.map_err(|error| error.to_string()).flatten()
+    }
+
+    async fn report_again(&self, attempts: Vec<AttemptId>) {
+        let core = Arc::clone(&self.core);
+        let again = self.core.blocking(move |_| inventory::report_again(&core, &attempts)).await;
+        if let Err(error) = again {
+            tracing::error!(%error, "cannot look for runs that are to be reported again");
+        }
     }
 }

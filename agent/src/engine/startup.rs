@@ -94,6 +94,17 @@ fn runs_of(volume: &Volume, cluster: &ClusterDir) -> Result<Option<(ClusterId, V
     Ok(Some((file.cluster, directories(&cluster.runs())?)))
 }
 
+/// Finds out what is to be done about one run; nothing when that is nothing.
+pub(crate) fn find(
+    core: &Core,
+    volume: &Volume,
+    cluster: &ClusterDir,
+    journal: &Journal,
+) -> Result<Option<Found>, VolumeError> {
+    let Some(file) = cluster.read_record()? else { return Ok(None) };
+    read_run(core, volume, (cluster, file.cluster), journal)
+}
+
 fn read_run(
     core: &Core,
     volume: &Volume,

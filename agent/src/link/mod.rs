@@ -9,6 +9,7 @@
 
 pub mod channel;
 pub mod dial;
+mod lookthrough;
 mod messages;
 mod outbox;
 mod overheard;

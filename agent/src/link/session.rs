@@ -28,7 +28,7 @@ use v1::controller_message::Message;
 use super::channel::Connection;
 use super::outbox::{Handle, Order, outbox};
 use super::questions::Questions;
-use super::{messages, skew};
+use super::{lookthrough, messages, skew};
 use crate::metrics::Metrics;
 use crate::port::{Engine, Event};
 
@@ -103,6 +103,15 @@ impl Session<'_> {
         };
         let _there_is_room = up.try_send(hello);
         let (mut down, welcome) = self.greet(ReceiverStream::new(up_out)).await?;
+        if !welcome.look_through.is_empty() {
+            return tokio::select! {
+                biased;
+                () = self.shutdown.soft.cancelled() => Ok(Ended::Stopped),
+                told = lookthrough::tell(self.engine.as_ref(), &welcome.look_through, &up, &mut down) => {
+                    told.map(|()| Ended::Dismissed).map_err(|status| self.broken(status))
+                }
+            };
+        }
         let _in_session = self.metrics.in_session();
         let (handle, outbox) = outbox(self.blocking, self.metrics.clone());
         let interval = self.welcomed(&welcome);
@@ -331,6 +340,7 @@ impl<'a> Talk<'a> {
             Some(Message::RenewNow(_)) => self.renew_now.notify_one(),
             Some(Message::Shutdown(_)) => return true,
             Some(Message::Welcome(_)) => tracing::warn!("the controller said welcome twice"),
+            Some(Message::ReportAgain(_)) => tracing::warn!("the controller wants runs again that it did not look for"),
             // A newer controller may say more than we know; what matters it says otherwise, too.
             None => tracing::debug!("the controller said something that this agent does not know"),
         }

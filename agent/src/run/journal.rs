@@ -335,6 +335,19 @@ impl Journal {
         files::write_atomic(&path, b"").map_err(VolumeError::io("write", &path))
     }
 
+    /// Takes a mark away, durably.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn unmark(&self, mark: Mark) -> Result<(), VolumeError> {
+        let path = self.dir.join(mark.file());
+        let taken = match files::remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => files::sync_dir(&self.dir),
+        };
+        taken.map_err(VolumeError::io("remove", &path))
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, VolumeError> {
         let path = self.dir.join(name);
         let Some(bytes) = files::read_optional(&path).map_err(VolumeError::io("read", &path))? else { return Ok(None) };

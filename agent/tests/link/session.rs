@@ -280,3 +280,20 @@ async fn a_soft_shutdown_waits_five_seconds_and_a_hard_one_not_at_all() {
         assert_eq!(began.elapsed().as_secs(), if hard { 0 } else { 5 });
     }
 }
+
+#[tokio::test]
+async fn a_controller_that_was_restored_is_told_what_the_volumes_know_and_nothing_else_before() {
+    let mut world = World::new().await;
+    world.engine.hold(attempt(1));
+    let mut session = world.controller.session().await;
+    let volume = Uuid::from_u128(7);
+    session.welcome_to(Vec::new(), vec![volume.to_string()]).await;
+    let Up::Inventory(inventory) = session.heard().await else { panic!("it says something else") };
+    assert!(inventory.complete && inventory.fault.is_empty() && inventory.volume == volume.to_string());
+    session.send(Down::ReportAgain(v1::ReportAgain { attempts: vec![attempt(3).to_string()] })).await;
+    session.send(Down::Shutdown(v1::Shutdown {})).await;
+    assert!(session.next().await.is_none(), "nothing more is said");
+    assert_eq!(world.engine.restored(), (vec![volume.into()], vec![attempt(3)]));
+    let mut next = world.session().await;
+    assert_eq!(next.ready().await, 4, "then it is met as ever");
+}

@@ -14,6 +14,7 @@ pub mod environment;
 pub mod failure;
 pub mod generation;
 pub mod id;
+pub mod inventory;
 pub mod join_token;
 pub mod key_algorithm;
 pub mod name;

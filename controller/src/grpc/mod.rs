@@ -7,6 +7,7 @@ pub mod cuts;
 pub mod enrollment;
 pub mod foreign;
 pub mod link;
+mod lookthrough;
 pub mod output;
 pub mod peer;
 pub mod session;

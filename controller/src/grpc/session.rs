@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::peer::{self, Caller};
-use super::{GrpcState, foreign, sizes, store_status};
+use super::{GrpcState, foreign, lookthrough, sizes, store_status};
 use crate::edge::bucket::Rate;
 use crate::service::conversation::{Connected, Declined, Greeting, Heartbeat, Order, Unheard};
 
@@ -36,7 +36,7 @@ const MESSAGES: Rate = Rate { every: Duration::from_millis(5), burst: 10_000 };
 /// Messages on their way to one agent.
 const OUTBOUND: usize = 64;
 
-type Outbound = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
+pub(super) type Outbound = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
 
 /// Opens a session; what the agent is told comes out of the stream.
 pub fn open(
@@ -73,6 +73,10 @@ async fn converse(
         agent = %caller.agent.id, name = %caller.agent.name, address = caller.address,
         version = greeting.facts.version, runs = greeting.runs.len(), "agent connected"
     );
+    let volumes = state.dispatch.to_look_through(caller.agent.id, &greeting).await.map_err(|e| store_status(&e))?;
+    if !volumes.is_empty() {
+        return lookthrough::converse(state, caller, inbound, outbound, (&greeting, volumes)).await;
+    }
     let connected = state.dispatch.connect(&caller.agent, greeting).await.map_err(|e| store_status(&e))?;
     let session = connected.session;
     let ended = serve(state, caller, inbound, outbound, connected).await;
@@ -93,6 +97,7 @@ async fn serve(
         heartbeat_interval_ms: millis(state.heartbeat_interval),
         now_ms: state.clock.now().as_millis(),
         verdicts: verdicts(&connected.verdicts),
+        look_through: Vec::new(),
     };
     tell(outbound, Down::Welcome(welcome)).await?;
     if caller.outdated {
@@ -137,6 +142,7 @@ async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v
     };
     let done = match message {
         Up::Hello(_) => return Err(Refusal::Malformed.status("hello comes once")),
+        Up::Inventory(_) => return Err(Refusal::Malformed.status("no volume was asked for")),
         Up::Ready(ready) => {
             dispatch.ready(agent, session, ready.slots).await;
             Ok(())
@@ -186,7 +192,7 @@ fn down(state: &GrpcState, order: Order) -> Down {
     }
 }
 
-async fn tell(outbound: &Outbound, message: Down) -> Result<(), Status> {
+pub(super) async fn tell(outbound: &Outbound, message: Down) -> Result<(), Status> {
     let message = v1::ControllerMessage { message: Some(message) };
     let gone = |_| Refusal::Unavailable.status("the agent is gone, or does not read");
     outbound.send_timeout(Ok(message), PATIENCE).await.map_err(gone)
@@ -225,6 +231,6 @@ fn verdicts(list: &[(AttemptId, RunVerdict)]) -> Vec<v1::Verdict> {
     list.iter().map(wire).collect()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ use rustls_pki_types::CertificateDer;
 use super::{PkiError, keys};
 use crate::keys::Envelope;
 
-const CERTIFICATE: &str = "ca.pem";
+pub(crate) const CERTIFICATE: &str = "ca.pem";
 /// Name of the file with the sealed key.
 pub(crate) const KEY: &str = "ca.key.sealed";
 /// What the key is sealed for.

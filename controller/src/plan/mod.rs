@@ -10,6 +10,7 @@ pub mod chain;
 pub mod change;
 pub mod diff;
 pub mod evidence;
+pub mod histories;
 pub mod policy;
 pub mod reconcile;
 pub mod retry;

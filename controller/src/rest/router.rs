@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::state::RestState;
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, openapi, operations, output, problems, quarantine, resources, revisions, revocations, signing_keys,
+    join_tokens, openapi, operations, orphans, output, problems, quarantine, resources, revisions, revocations, signing_keys,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -88,6 +88,7 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/admin/agents/{id}/forget", post(agents::forget::forget)),
         ("/v1/admin/agents/{id}/uncordon", post(agents::change::uncordon)),
         ("/v1/admin/quarantine", get(quarantine::list)),
+        ("/v1/admin/orphans", get(orphans::list)),
     ]
 }
 

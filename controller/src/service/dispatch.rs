@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use cratekube_common::domain::agent::{Agent, AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
+use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::{AgentId, AttemptId, QueryId, SessionId, VolumeId};
 use cratekube_common::domain::operation::OperationKind;
+use cratekube_common::domain::inventory::ClusterOnVolume;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::query::Answer;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport, RunVerdict};
@@ -35,7 +37,9 @@ use super::spec_secrets::{SpecVault, VaultError, open_secrets};
 use super::watch::Watch;
 use crate::plan::scopes::Scopes;
 use crate::plan::settle::RetryPolicy;
-use crate::store::{Applied, ConnectAgent, HeartbeatFacts, LeaseTasks, LeasedTask, Settled, Store, StoreError};
+use crate::store::{
+    Applied, ConnectAgent, HeartbeatFacts, LeaseTasks, LeasedTask, Settled, Store, StoreError, TakeInventory,
+};
 
 /// Orders waiting for one agent at most; more means that nobody reads them.
 const ORDERS: usize = 256;
@@ -168,6 +172,63 @@ impl Dispatch {
         // Runs that never started may have gone back to the queue.
         self.watch.announce_work();
         Ok(Connected { session, verdicts, orders, end })
+    }
+
+    /// The volumes of a greeting that are to be looked through before anything is decided: this controller was
+    /// restored from a backup since they were.
+    ///
+    /// # Errors
+    /// From the store; and when a run is on such a volume that is not served, or by another session.
+    pub async fn to_look_through(&self, agent: AgentId, greeting: &Greeting) -> Result<Vec<VolumeId>, StoreError> {
+        let of_others = self.presence.volumes_of_others(agent);
+        let mut served = served(&greeting.facts.volumes);
+        served.retain(|volume| !of_others.contains(volume));
+        let mut volumes: Vec<VolumeId> = greeting.runs.iter().map(|run| run.volume).collect();
+        volumes.extend(&served);
+        volumes.sort_unstable();
+        volumes.dedup();
+        let found = self.store.volumes_to_look_through(volumes).await?;
+        if found.iter().any(|volume| !served.contains(volume)) {
+            let why = "a run of this agent is on a volume that is to be looked through and cannot be now";
+            return Err(StoreError::Unavailable(why.into()));
+        }
+        Ok(found)
+    }
+
+    /// Takes what a volume knows better than a controller that was restored from a backup. Answers the runs that
+    /// the agent is to report again.
+    ///
+    /// # Errors
+    /// From the store; nothing is changed then.
+    pub async fn take_inventory(
+        &self,
+        agent: &Agent,
+        address: &str,
+        (volume, clusters): (VolumeId, Vec<ClusterOnVolume>),
+        held: Vec<AttemptId>,
+    ) -> Result<Vec<AttemptId>, StoreError> {
+        let audit = AuditEntry {
+            actor: agent.id.to_string(),
+            origin: address.to_owned(),
+            action: "volume.look-through".into(),
+            object: volume.to_string(),
+            outcome: AuditOutcome::Allowed,
+            detail: String::new(),
+            request_id: self.mint.id::<SessionId>().to_string(),
+        };
+        let (retries, now) = (self.retry_policy, self.clock.now());
+        let request = TakeInventory { agent: agent.id, volume, clusters, held, retries, audit, now };
+        let taken = self.store.take_inventory(request).await?;
+        tracing::info!(
+            agent = %agent.id, %volume, settled = taken.settled, again = taken.report_again.len(), released = taken.released,
+            generations = taken.generations, orphans = taken.orphans, "a volume was looked through after a restore"
+        );
+        for (task, wait) in taken.retries {
+            self.retries.wait(task, wait);
+        }
+        taken.operations.into_iter().for_each(|operation| self.watch.announce(operation));
+        self.watch.announce_work();
+        Ok(taken.report_again)
     }
 
     /// A session is over.

@@ -9,8 +9,8 @@ use super::clusters::{IdempotencyKey, Receipt};
 use super::watch::Watch;
 use super::{Actor, Service, ServiceError};
 use crate::store::{
-    AcceptOperation, AttemptRecord, CancelOperation, Cancellation, Evidence, OperationFilter, Page, PageRequest,
-    TaskRecord,
+    AcceptOperation, AttemptRecord, CancelOperation, Cancellation, Evidence, OperationFilter, Orphan, Page,
+    PageRequest, TaskRecord,
 };
 
 impl Service {
@@ -103,6 +103,14 @@ impl Service {
     /// When the store fails.
     pub async fn evidence(&self, page: PageRequest) -> Result<Page<Evidence>, ServiceError> {
         Ok(self.store.evidence(page).await?)
+    }
+
+    /// Clusters that were found on state volumes and are not known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn orphans(&self, page: PageRequest) -> Result<Page<Orphan>, ServiceError> {
+        Ok(self.store.orphans(page).await?)
     }
 
     /// The tasks of an operation, in their order.

@@ -34,7 +34,7 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -341,6 +341,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// An agent's session ended.
     async fn note_disconnect(&self, agent: AgentId) -> Result<(), StoreError>;
+
+    // --- after a restore ----------------------------------------------------------------------
+
+    /// Those of some volumes that nothing may be done on before they were looked through: the store was put
+    /// back from a backup, and what happened since is known to the volumes alone. A cluster that
+    /// belongs to no volume waits until every one on record was looked through.
+    async fn volumes_to_look_through(&self, volumes: Vec<VolumeId>) -> Result<Vec<VolumeId>, StoreError>;
+
+    /// Takes what a volume knows better: runs that ended since the backup, generations, clusters that were
+    /// removed, fences. What is not known is kept as an orphan and left alone. The volume counts as
+    /// looked through from then on.
+    async fn take_inventory(&self, request: TakeInventory) -> Result<InventoryTaken, StoreError>;
+
+    /// Clusters on volumes that are not known here, or otherwise.
+    async fn orphans(&self, page: PageRequest) -> Result<Page<Orphan>, StoreError>;
 
     // --- housekeeping -------------------------------------------------------------------------
 

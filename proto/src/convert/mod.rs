@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod assignment;
+pub mod inventory;
 pub mod query;
 mod report;
 

@@ -157,6 +157,11 @@ impl TestSession {
     }
 
     pub async fn welcome(&self, verdicts: Vec<v1::Verdict>) {
+        self.welcome_to(verdicts, Vec::new()).await;
+    }
+
+    /// Welcomes, and asks for volumes to be looked through.
+    pub async fn welcome_to(&self, verdicts: Vec<v1::Verdict>, look_through: Vec<String>) {
         let now_ms = clock::system().now().as_millis();
         let session = "00000000-0000-0000-0000-000000000001".into();
         self.send(Down::Welcome(v1::Welcome {
@@ -165,6 +170,7 @@ impl TestSession {
             heartbeat_interval_ms: 10_000,
             now_ms,
             verdicts,
+            look_through,
         }))
         .await;
     }

@@ -11,6 +11,7 @@ use cratekube_agent::port::{Engine, Event, OutputLength, OutputSource};
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AttemptId, VolumeId};
+use cratekube_common::domain::inventory::ClusterOnVolume;
 use cratekube_common::domain::query::{Answer, Query, QueryKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunOutcome, RunReport, RunVerdict};
 use cratekube_common::domain::secret::Secret;
@@ -32,6 +33,8 @@ struct Seen {
     assigned: Vec<Assignment>,
     verdicts: Vec<(AttemptId, RunVerdict)>,
     recorded: Vec<AttemptId>,
+    looked_through: Vec<VolumeId>,
+    again: Vec<AttemptId>,
 }
 
 struct Held {
@@ -115,6 +118,12 @@ impl FakeEngine {
 
     pub fn recorded_runs(&self) -> Vec<AttemptId> {
         self.seen.lock().unwrap().recorded.clone()
+    }
+
+    /// Volumes that were looked through, and runs that are to be reported again.
+    pub fn restored(&self) -> (Vec<VolumeId>, Vec<AttemptId>) {
+        let seen = self.seen.lock().unwrap();
+        (seen.looked_through.clone(), seen.again.clone())
     }
 
     /// Waits until something was asked of the engine that makes this true.
@@ -233,5 +242,15 @@ impl Engine for FakeEngine {
             run.output.clone().map(started).into_iter().chain(over)
         });
         events.collect()
+    }
+
+    async fn look_through(&self, volume: VolumeId) -> Result<Vec<ClusterOnVolume>, String> {
+        self.seen.lock().unwrap().looked_through.push(volume);
+        Ok(Vec::new())
+    }
+
+    async fn report_again(&self, attempts: Vec<AttemptId>) {
+        self.seen.lock().unwrap().again.extend(attempts);
+        self.changed.notify_waiters();
     }
 }

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, operations, output, problems, quarantine, resources, revisions, revocations, signing_keys,
+    join_tokens, operations, orphans, output, problems, quarantine, resources, revisions, revocations, signing_keys,
 };
 
 pub(super) use spec::Spec;
@@ -114,6 +114,7 @@ pub(super) struct IdempotencyHeader {
         agents::change::uncordon,
         agents::change::drain,
         agents::forget::forget,
+        orphans::list,
         quarantine::list
     ),
     components(schemas(ProblemDocument)),

@@ -12,7 +12,7 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -109,6 +109,9 @@ every_verb! {
     delayed_tasks() -> Vec<(TaskId, Duration)>;
     release_task(_a: TaskId) -> Option<OperationId>;
     evidence(_a: PageRequest) -> Page<Evidence>;
+    volumes_to_look_through(_a: Vec<VolumeId>) -> Vec<VolumeId>;
+    take_inventory(_a: TakeInventory) -> InventoryTaken;
+    orphans(_a: PageRequest) -> Page<Orphan>;
     ring_alarm(_a: RingAlarm) -> bool;
     acknowledge_alarm(_a: Acknowledge) -> Acknowledged;
     alarms(_a: Option<bool>, _b: PageRequest) -> Page<Alarm>;

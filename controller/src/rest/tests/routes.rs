@@ -81,6 +81,7 @@ pub(super) const TABLE: &[Row] = &[
     row("POST", "/v1/admin/agents/{id}/forget", AdminEverywhere, "{}", 422),
     row("POST", "/v1/admin/agents/{id}/uncordon", AdminEverywhere, "", 404),
     row("GET", "/v1/admin/quarantine", AdminEverywhere, "", 200),
+    row("GET", "/v1/admin/orphans", AdminEverywhere, "", 200),
     row("GET", "/v1/admin/api-keys", AdminEverywhere, "", 200),
     row("POST", "/v1/admin/api-keys", AdminEverywhere, "{}", 422),
     row("DELETE", "/v1/admin/api-keys/{id}", AdminEverywhere, "", 404),

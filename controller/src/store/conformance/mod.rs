@@ -26,6 +26,7 @@ mod listing;
 mod output;
 mod removing;
 mod resourcing;
+mod restoring;
 mod retrying;
 mod settling;
 mod users;
@@ -104,6 +105,7 @@ pub fn stories() -> Vec<&'static Story> {
         users::STORIES,
         alarms::STORIES,
         histories::STORIES,
+        restoring::STORIES,
     ];
     families.into_iter().flatten().collect()
 }

@@ -14,6 +14,7 @@ mod leasing;
 mod operations;
 mod output;
 mod resources;
+mod restoring;
 
 pub use accepting::*;
 pub use agents::*;
@@ -29,6 +30,7 @@ pub use leasing::*;
 pub use operations::*;
 pub use output::*;
 pub use resources::*;
+pub use restoring::*;
 
 /// A fault of the store itself.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -383,7 +383,8 @@ pub(super) fn record(
     audit::append(db, entry, operation.created_at)
 }
 
-fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault> {
+/// Records a bare operation.
+pub(super) fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault> {
     db.prepare_cached(
         "INSERT INTO operations (id, kind, state, environment, cluster, cluster_id, requested_by, reason, created_at, \
              started_at, ended_at, warnings, output_bytes, retry_of) \

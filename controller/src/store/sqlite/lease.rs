@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
 use super::resources;
+use super::restored;
 use super::rows::{self, int, key};
 use crate::plan::assignment::{self, Candidate};
 use crate::store::{LeaseTasks, LeasedTask, SealedResource};
@@ -106,12 +107,13 @@ fn leased_before(db: &Connection, request: &LeaseTasks) -> Result<(Vec<RawLease>
     Ok((leases, fresh))
 }
 
-/// The volumes of the request that are recorded as this agent's.
+/// The volumes of the request that are recorded as this agent's, and may be worked on.
 fn served(db: &Connection, request: &LeaseTasks) -> Result<Vec<VolumeId>, Fault> {
     let mut select = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM volumes WHERE id = ?1 AND agent = ?2)")?;
     let mut served = Vec::new();
     for volume in &request.volumes {
-        if select.query_row(params![key(volume), key(request.agent)], |row| row.get(0))? {
+        let is_its_own = select.query_row(params![key(volume), key(request.agent)], |row| row.get(0))?;
+        if is_its_own && restored::is_looked_through(db, *volume)? {
             served.push(*volume);
         }
     }
@@ -139,6 +141,9 @@ fn candidates(
         "SELECT seq, cluster_id FROM tasks WHERE state = 'queued' AND volume IS NULL AND environment = ?1 AND {FREE}"
     );
     let mut of_nobody = db.prepare_cached(&sql)?;
+    if !restored::all_looked_through(db)? {
+        return Ok(found);
+    }
     for environment in waiting_environments(db, &request.environments)? {
         let tasks = of_nobody.query_map(params![environment.as_str(), limit], read)?;
         found.extend(tasks.collect::<Result<Vec<_>, _>>()?);
@@ -212,12 +217,7 @@ fn grant(
     let Some(volume) = volume else { return Ok(None) };
     let task = task::transition(found.task_state, TaskEvent::Leased)?;
     let operation = operation::transition(found.operation_state, OperationEvent::Started)?;
-    let phase = match found.asked {
-        OperationKind::Provision => cluster::transition(found.phase, ClusterEvent::ProvisionStarted)?,
-        OperationKind::Reconfigure => begin_change(found.phase)?,
-        OperationKind::RecoverState => cluster::transition(found.phase, ClusterEvent::RecoveryStarted)?,
-        _ => found.phase,
-    };
+    let phase = phase_at_start(found.asked, found.phase)?;
     let fence = found.fence.next();
     let now = request.now.as_millis();
     db.prepare_cached("UPDATE tasks SET state = ?2, volume = ?3 WHERE seq = ?1")?.execute(params![
@@ -240,6 +240,16 @@ fn grant(
     }
     insert_attempt(db, request, &found, candidate.cluster, (attempt, fence, volume))?;
     read_lease(db, db.last_insert_rowid()).map(Some)
+}
+
+/// Where a cluster is while what was asked for is at work on it.
+pub(super) fn phase_at_start(asked: OperationKind, phase: ClusterPhase) -> Result<ClusterPhase, IllegalTransition> {
+    match asked {
+        OperationKind::Provision => cluster::transition(phase, ClusterEvent::ProvisionStarted),
+        OperationKind::Reconfigure => begin_change(phase),
+        OperationKind::RecoverState => cluster::transition(phase, ClusterEvent::RecoveryStarted),
+        _ => Ok(phase),
+    }
 }
 
 /// A cluster that works is changed; one that never was built is built from its new description.

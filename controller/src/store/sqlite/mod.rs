@@ -19,6 +19,7 @@ mod certificates;
 mod clusters;
 mod connect;
 mod defaults;
+mod copy;
 mod ending;
 mod enroll;
 mod events;
@@ -26,6 +27,7 @@ mod evidence;
 mod fault;
 mod figures;
 mod health;
+mod inventory;
 mod lease;
 mod masking;
 mod migrate;
@@ -35,6 +37,7 @@ mod page;
 mod readers;
 mod reconfigure;
 mod resources;
+mod restored;
 mod retries;
 mod revisions;
 mod rows;
@@ -55,8 +58,10 @@ use cratekube_common::domain::id::AgentId;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::runtime::files;
 
-use super::{AuditLink, HeartbeatFacts, Meters, StoreError};
+use super::{AuditLink, BeginRestored, HeartbeatFacts, Meters, RestoredStore, StoreError};
+pub use copy::Copied;
 use output::Output;
+pub use output::file_of as output_file;
 use readers::Readers;
 pub use sealed::SealedFor;
 use writer::{Teller, Writer};
@@ -165,6 +170,32 @@ impl SqliteStore {
         F: Fn(&SealedFor, &[u8]) -> Result<Option<Vec<u8>>, String> + Send + 'static,
     {
         self.writer.run(move |db| sealed::reseal(db, anew)).await
+    }
+
+    /// Copies the database as it is at one moment into a new file, beside whoever writes to it. Answers what is
+    /// known in it of files that do not lie in it.
+    ///
+    /// # Errors
+    /// When either cannot be read or written.
+    pub async fn copy_to(&self, target: &Path) -> Result<Copied, StoreError> {
+        let target = target.to_owned();
+        self.readers.scan(move |db| copy::copy(db, &target)).await
+    }
+
+    /// Reads all of the database and checks that it is whole.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with what is wrong first.
+    pub async fn check_whole(&self) -> Result<(), StoreError> {
+        self.readers.scan(copy::check).await
+    }
+
+    /// The store was just put back from a backup: nothing of before is honoured from now on.
+    ///
+    /// # Errors
+    /// From the database; nothing is changed then.
+    pub async fn begin_restored(&self, request: BeginRestored) -> Result<RestoredStore, StoreError> {
+        self.writer.run(move |db| restored::begin(db, &request)).await
     }
 
     async fn write_sightings(&self, seen: Vec<(AgentId, HeartbeatFacts)>) -> Result<(), StoreError> {

@@ -93,6 +93,15 @@ struct Piece {
     reply: oneshot::Sender<Result<OutputAppended, StoreError>>,
 }
 
+/// The file of an operation's output within the directory of outputs. Ids begin with the time, so that their
+/// ends spread the files over the folders.
+#[must_use]
+pub fn file_of(operation: OperationId) -> PathBuf {
+    let id = operation.to_string();
+    let folder = &id[id.len() - 2..];
+    PathBuf::from(folder).join(format!("{id}.log"))
+}
+
 impl Output {
     /// Output in a directory.
     pub(super) fn new(dir: PathBuf, inline: bool, writer: Writer, readers: Arc<Readers>) -> Arc<Self> {
@@ -319,11 +328,8 @@ impl Output {
         if length < durable { Err(short(length)) } else { Ok(file) }
     }
 
-    /// Ids begin with the time, so that their ends spread the files over the folders.
     fn path(&self, operation: OperationId) -> PathBuf {
-        let id = operation.to_string();
-        let folder = &id[id.len() - 2..];
-        self.dir.join(folder).join(format!("{id}.log"))
+        self.dir.join(file_of(operation))
     }
 
     fn log(&self, operation: OperationId) -> Arc<Log> {

@@ -55,14 +55,48 @@ pub(super) fn settle(
     if held.output_bytes < report.output_bytes {
         return Ok(Settled::OutputMissing { stored: held.output_bytes });
     }
+    decide(db, &held, report, sum.as_ref(), retries, now)
+}
+
+/// Settles an attempt that is under way by a report that the volume kept. What of its output is not stored is
+/// not waited for, but said.
+pub(super) fn by_volume(
+    db: &Connection,
+    agent: AgentId,
+    report: &RunReport,
+    retries: RetryPolicy,
+    now: Timestamp,
+) -> Result<Settled, Fault> {
+    let sum = digest(&SHA256, json(report)?.as_bytes());
+    let held = attempts::read(db, report.attempt)?.filter(|held| held.is_of(agent, report.fence) && held.state.locks());
+    let Some(held) = held else { return Ok(Settled::Stale) };
+    let mut report = report.clone();
+    let missing = report.output_bytes.saturating_sub(held.output_bytes);
+    if missing > 0 {
+        report.warnings.push(format!(
+            "The controller was restored from a backup: the last {missing} bytes that attempt {} printed are on the state volume only, in its run's output.log.",
+            report.attempt
+        ));
+    }
+    decide(db, &held, &report, sum.as_ref(), retries, now)
+}
+
+fn decide(
+    db: &Connection,
+    held: &Held,
+    report: &RunReport,
+    sum: &[u8],
+    retries: RetryPolicy,
+    now: Timestamp,
+) -> Result<Settled, Fault> {
     let run = read_run(db, report.attempt, report.generation.as_ref())?;
     let settlement = plan::settle(&run.view, report, retries);
-    apply_attempt(db, &held, report, &settlement, sum.as_ref(), now)?;
+    apply_attempt(db, held, report, &settlement, sum, now)?;
     apply(db, &run, held.operation, &settlement, report.generation.as_ref(), now)?;
     let sql = "UPDATE tasks SET findings = ?2 WHERE id = ?1";
     db.prepare_cached(sql)?.execute(params![key(run.task), json_or_null(report.findings.as_ref())?])?;
     if let Some((kind, words)) = &settlement.alarm {
-        ring(db, *kind, words, (agent, report.attempt), now)?;
+        ring(db, *kind, words, (held.agent, report.attempt), now)?;
     }
     learn(db, &run, held.operation, report, now)?;
     let retry = settlement.retry_after.map(|wait| (run.task, wait));

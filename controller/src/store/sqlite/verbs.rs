@@ -13,7 +13,7 @@ use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId};
+use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
@@ -25,17 +25,11 @@ use tokio::sync::watch;
 use super::super::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
     ApiKeyUsed, Applied, AttemptRecord, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation,
-    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource, EnrollAgent,
-    Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten,
-    HealthRecord, HeartbeatFacts, Idempotency, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey,
-    NewJoinToken, OperationFilter, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster,
-    Protected, PutResource, RenewAgent, Renewed, Resource, ResourceChange, Revision, RingAlarm, SealedResource,
-    Settled, Store, StoreError, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
+    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, PutResource, RenewAgent, Renewed, Resource, ResourceChange, Revision, RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
 };
 use super::{
-    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, defaults,
-    ending, enroll, events, evidence, figures, health, lease, operations, reconfigure, resources, retries, revisions,
-    settle, users,
+    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, resources, restored, retries, revisions, settle, users,
+};
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -438,5 +432,17 @@ impl Store for SqliteStore {
         let _best_effort = self.write_sightings(self.sightings.unwritten()).await;
         self.writer.close().await;
         self.readers.close();
+    }
+
+    async fn volumes_to_look_through(&self, volumes: Vec<VolumeId>) -> Result<Vec<VolumeId>, StoreError> {
+        self.readers.point(|db| restored::to_look_through(db, &volumes))
+    }
+
+    async fn take_inventory(&self, request: TakeInventory) -> Result<InventoryTaken, StoreError> {
+        self.writer.run(move |db| inventory::take(db, &request)).await
+    }
+
+    async fn orphans(&self, page: PageRequest) -> Result<Page<Orphan>, StoreError> {
+        self.readers.scan(move |db| inventory::orphans(db, &page)).await
     }
 }
