@@ -88,6 +88,11 @@ fn meaning(class: FailureClass) -> (&'static str, Passing, &'static str) {
             Passing::No,
             "Put the bastion's public key into the host's authorized_keys, for the user in the spec; `cratekube-agent doctor` looks at the key.",
         ),
+        F::Host => (
+            "a host is not fit: its disk, clock or ports, or what another cluster left on it",
+            Passing::No,
+            "Mend what preflight names, host by host; all of it is in the operation's findings. Then retry.",
+        ),
         F::Docker => (
             "Docker on a host is missing, of a version that RKE does not take, or not for this user",
             Passing::No,

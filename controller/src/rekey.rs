@@ -143,15 +143,18 @@ fn reseal_files(path: &Path, envelope: &Envelope) -> Result<usize, RekeyError> {
     Ok(count)
 }
 
+/// What a sealed value is bound to.
+pub(crate) fn context(whose: &SealedFor) -> Vec<u8> {
+    match whose {
+        SealedFor::Cluster(id) => spec_secrets::context(*id),
+        SealedFor::Resource { environment, name } => manifests::context(environment, name),
+    }
+}
+
 async fn reseal_store(path: &Path, envelope: Envelope) -> Result<u64, RekeyError> {
     let store = SqliteStore::open(path, SqliteOptions::default())?;
-    let anew = move |whose: &SealedFor, sealed: &[u8]| {
-        let context = match whose {
-            SealedFor::Cluster(id) => spec_secrets::context(*id),
-            SealedFor::Resource { environment, name } => manifests::context(environment, name),
-        };
-        envelope.reseal(&context, sealed).map_err(|e| e.to_string())
-    };
+    let anew =
+        move |whose: &SealedFor, sealed: &[u8]| envelope.reseal(&context(whose), sealed).map_err(|e| e.to_string());
     let count = store.reseal_secrets(anew).await;
     crate::store::Store::close(&store).await;
     Ok(count?)

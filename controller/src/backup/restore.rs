@@ -24,8 +24,8 @@ use crate::config::data::Data;
 use crate::datadir::{self, DataDirError, MARKER, SEALED};
 use crate::keys::Envelope;
 use crate::keys::master::{self, LOCAL_FILE};
-use crate::service::spec_secrets;
-use crate::store::sqlite::{DATABASE_FILE, OUTPUT_DIR, SqliteOptions, SqliteStore, output_file};
+use crate::rekey;
+use crate::store::sqlite::{DATABASE_FILE, OUTPUT_DIR, SealedFor, SqliteOptions, SqliteStore, output_file};
 use crate::store::{BeginRestored, RestoredStore, Store};
 
 /// Where a backup is unpacked within the data directory.
@@ -120,8 +120,8 @@ async fn bring_forward(
         let anchor = Anchor::new(aside, Arc::clone(envelope));
         store.follow_audit(anchor.read()?).await?;
         let opens = Arc::clone(envelope);
-        let check = move |cluster, sealed: &[u8]| {
-            opens.open(&spec_secrets::context(cluster), sealed).map(|_| None).map_err(|e| e.to_string())
+        let check = move |whose: &SealedFor, sealed: &[u8]| {
+            opens.open(&rekey::context(whose), sealed).map(|_| None).map_err(|e| e.to_string())
         };
         store.reseal_secrets(check).await?;
         let now = clock.now();

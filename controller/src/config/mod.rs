@@ -3,8 +3,8 @@
 pub mod agents;
 pub mod auth;
 pub mod data;
-pub mod install;
 pub mod health;
+pub mod install;
 pub mod log;
 pub mod metrics;
 pub mod operations;

@@ -10,7 +10,8 @@ use super::problem::Problem;
 use super::state::RestState;
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, openapi, operations, orphans, output, problems, quarantine, resources, revisions, revocations, signing_keys,
+    join_tokens, openapi, operations, orphans, output, problems, quarantine, resources, revisions, revocations,
+    signing_keys,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);

@@ -38,7 +38,7 @@ fn holder(cluster: Option<&str>) -> Holder {
 }
 
 fn ids(house: &House) -> ConfigureIds {
-    ConfigureIds { operation: house.id(), tasks: vec![house.id()] }
+    ConfigureIds { operation: house.id(), tasks: house.work(&[TaskKind::Configure]) }
 }
 
 fn wanted(house: &House, cluster: Option<&str>, name: &str, text: &str) -> PutResource {

@@ -2,9 +2,11 @@
 
 use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::resource::{ObjectFault, ObjectRef, ResourceMode, ResourceName, ResourceState};
-use cratekube_common::domain::id::{OperationId, TaskId};
+use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::time::Timestamp;
+
+use super::PlannedTask;
 
 /// A managed resource, without its manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +102,7 @@ pub struct ConfigureIds {
     /// The operation.
     pub operation: OperationId,
     /// One id for each of its tasks.
-    pub tasks: Vec<TaskId>,
+    pub tasks: Vec<PlannedTask>,
 }
 
 /// A managed resource that is wanted.

@@ -25,11 +25,18 @@ use tokio::sync::watch;
 use super::super::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
     ApiKeyUsed, Applied, AttemptRecord, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation,
-    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource, EnrollAgent, Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken, JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, PutResource, RenewAgent, Renewed, Resource, ResourceChange, Revision, RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate, Withdrawn,
+    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource, EnrollAgent,
+    Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten,
+    HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken, JoinTokenRecord, KubeconfigIssued, LeaseTasks,
+    LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan, OutputAppended, OutputPiece, Page, PageRequest,
+    PresentCluster, ProtectCluster, Protected, PutResource, RenewAgent, Renewed, Resource, ResourceChange, Revision,
+    RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate,
+    Withdrawn,
 };
 use super::{
-    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, resources, restored, retries, revisions, settle, users,
-};
+    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, defaults,
+    ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, resources, restored,
+    retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
