@@ -1,7 +1,9 @@
 //! `GET /openapi.json`: the API's own description, OpenAPI 3.1.
 //!
-//! A test compares it with the router: a route without a description fails it.
+//! A test compares it with the router: a route without a description fails it. Its examples are made in
+//! [`examples`].
 
+mod examples;
 mod spec;
 
 use std::sync::LazyLock;
@@ -27,7 +29,7 @@ pub(super) use spec::Spec;
 #[allow(dead_code, reason = "describes parameters that `query` reads")]
 pub(super) struct PageQuery {
     /// Items at most; more than 200 is cut to 200.
-    #[param(minimum = 1, maximum = 200, default = 50)]
+    #[param(minimum = 1, default = 50)]
     limit: Option<u32>,
     /// The `next` of the page before.
     cursor: Option<String>,
@@ -151,7 +153,14 @@ pub fn description() -> Description {
     Api::openapi()
 }
 
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| description().to_json().map(Bytes::from).unwrap_or_default());
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(document);
+
+/// The description with its examples, as it is sent.
+fn document() -> Bytes {
+    let Ok(mut document) = serde_json::to_value(description()) else { return Bytes::new() };
+    examples::add(&mut document);
+    Bytes::from(document.to_string())
+}
 
 /// This description.
 #[utoipa::path(get, path = "/openapi.json", tag = "description",

@@ -22,7 +22,7 @@ pub(in crate::rest) struct SigningKeyRotation {
     /// End every token that was made before, yours too: for a key that was stolen. Otherwise the key before
     /// verifies for as long as its tokens live.
     #[schema(default = false)]
-    at_once: bool,
+    at_once: Option<bool>,
 }
 
 /// Sign new tokens with a new key. Every controller takes it over within 5 seconds. Refused while two keys
