@@ -4,6 +4,8 @@
 mod access;
 #[path = "ready/basics.rs"]
 mod basics;
+#[path = "ready/house.rs"]
+mod house;
 #[path = "ready/killed.rs"]
 mod killed;
 #[path = "ready/resources.rs"]

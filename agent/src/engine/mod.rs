@@ -7,6 +7,7 @@
 //! - `recover`: brings lost or damaged state back.
 //! - `scrub`: reads again what is sealed, now and then.
 //! - `startup`: goes on with every run that a journal tells of.
+//! - `answer`: what the controller asks of a cluster.
 //! - `held`: what is going on, in memory.
 //! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
@@ -14,6 +15,7 @@
 //! The disk is the truth: each step is journaled before the next, so that the agent may end at any
 //! moment. Closing the engine ends no run.
 
+mod answer;
 mod attend;
 mod core;
 mod execute;
@@ -37,6 +39,7 @@ use async_trait::async_trait;
 use cratekube_common::domain::agent::{AgentFacts, VolumeStatus};
 use cratekube_common::domain::id::{AttemptId, VolumeId};
 use cratekube_common::domain::inventory::ClusterOnVolume;
+use cratekube_common::domain::query::{Answer, Query, QueryKind};
 use cratekube_common::domain::run::{Assignment, HeldRun, RunVerdict};
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
@@ -290,6 +293,16 @@ impl Engine for LocalEngine {
         let again = self.core.blocking(move |_| inventory::report_again(&core, &attempts)).await;
         if let Err(error) = again {
             tracing::error!(%error, "cannot look for runs that are to be reported again");
+        }
+    }
+
+    fn answers(&self) -> Vec<QueryKind> {
+        vec![QueryKind::Kubeconfig]
+    }
+
+    async fn ask(&self, query: Query) -> Answer {
+        match query.kind {
+            QueryKind::Kubeconfig => answer::kubeconfig(&self.core, query).await,
         }
     }
 }

@@ -7,8 +7,11 @@ use std::path::Path;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::secret::Secret;
+use cratekube_common::runtime::tls;
 use cratekube_common::yaml;
 use data_encoding::BASE64;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use super::KUBECONFIG;
@@ -37,6 +40,11 @@ impl AdminConfig {
         let path = working.join(KUBECONFIG);
         let text = std::fs::read_to_string(&path).map_err(|error| unusable(&format!("cannot be read: {error}")))?;
         Self::parse(&text).map_err(|why| unusable(&why))
+    }
+
+    /// SHA-256 of the CA's certificate, in hex; none when it is no certificate.
+    pub(super) fn ca_sha256(&self) -> Option<String> {
+        CertificateDer::from_pem_slice(&self.authority).ok().map(|der| tls::fingerprint(&der))
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -6,7 +6,7 @@ use cratekube_common::domain::cluster::spec::Profile;
 use serde_json::{Value, json};
 
 /// Label of everything that is made here.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Name of the policy that the guide wants in every namespace.
 pub(super) const NETWORK_POLICY: &str = "cratekube-allow-all";
 

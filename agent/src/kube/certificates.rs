@@ -1,14 +1,14 @@
 //! When a cluster's certificates run out: read from RKE's state, without its keys.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cratekube_common::domain::cluster::health::CertificateExpiry;
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::runtime::tls;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::STATE;
 
@@ -58,13 +58,7 @@ pub(super) fn recorded(working: &Path) -> Result<Recorded, String> {
 
 /// When a certificate, as PEM, runs out.
 pub(super) fn not_after_pem(pem: &[u8]) -> Option<Timestamp> {
-    not_after(&CertificateDer::from_pem_slice(pem).ok()?)
-}
-
-/// When a certificate runs out.
-pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<Timestamp> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    Some(Timestamp::from_millis(certificate.validity().not_after.timestamp().saturating_mul(1_000)))
+    tls::not_after(&CertificateDer::from_pem_slice(pem).ok()?)
 }
 
 #[cfg(test)]

@@ -16,17 +16,23 @@ use super::certificates;
 use super::fault::ApiFault;
 use crate::config::KubernetesSection;
 
-/// Issues a kubeconfig for the cluster whose files are in `working`. `context` names it for its holder.
+/// Issues a kubeconfig for the cluster whose files are in `working`. `context` names it for its holder;
+/// `ca_sha256` is the CA that the cluster is known to have.
 ///
 /// # Errors
-/// When the cluster does not answer, or was not configured for that namespace. A failure holds no secret.
+/// When the cluster does not answer, was not configured for that namespace, or its kubeconfig is of another
+/// CA. A failure holds no secret.
 pub async fn issue(
     working: &Path,
     settings: &KubernetesSection,
     request: &KubeconfigRequest,
     context: &str,
+    ca_sha256: Option<&str>,
 ) -> Result<IssuedKubeconfig, Failure> {
     let admin = AdminConfig::read(working)?;
+    if ca_sha256.is_some_and(|known| admin.ca_sha256().as_deref() != Some(known)) {
+        return Err(foreign());
+    }
     if request.role == AccessRole::ClusterAdmin {
         let expires_at = certificates::not_after_pem(&admin.certificate).ok_or_else(unreadable)?;
         return Ok(IssuedKubeconfig { kubeconfig: admin.text, expires_at });
@@ -80,6 +86,16 @@ fn refused(fault: &ApiFault, request: &KubeconfigRequest) -> Failure {
         remedy:
             "Name a namespace that the cluster was configured with; its configuration is a part of every provisioning."
                 .into(),
+    }
+}
+
+fn foreign() -> Failure {
+    Failure {
+        class: FailureClass::State,
+        message: "the cluster's kubeconfig is of another CA than the one on record".into(),
+        line: None,
+        retryable: false,
+        remedy: "Recover the cluster's state; look who changed the files on the state volume.".into(),
     }
 }
 

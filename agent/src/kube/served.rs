@@ -12,7 +12,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::certificates;
 use crate::config::KubernetesSection;
 
 /// Where API servers listen.
@@ -31,7 +30,7 @@ pub(super) async fn not_after(authority: &[u8], host: &str, settings: &Kubernete
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
-        shown.as_ref().and_then(certificates::not_after).ok_or_else(|| "its certificate cannot be read".to_owned())
+        shown.as_ref().and_then(tls::not_after).ok_or_else(|| "its certificate cannot be read".to_owned())
     };
     let late = || format!("no answer within {} s", settings.request_timeout.as_secs());
     tokio::time::timeout(settings.request_timeout, handshake).await.map_err(|_| late())?

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use cratekube_common::domain::cluster::health::{CertificateExpiry, Check, CheckOutcome, VerifyFindings};
-use cratekube_common::domain::cluster::resource::DEFAULT_NAMESPACE;
 use cratekube_common::domain::cluster::spec::{NodeRole, Profile};
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::time::Timestamp;
@@ -17,7 +16,8 @@ use cratekube_common::step::StepOutcome;
 use serde_json::Value;
 
 use super::admin::AdminConfig;
-use super::api::Api;
+use super::api::{Api, escape};
+use super::basics::MANAGED_BY;
 use super::certificates::{self, Recorded};
 use super::fault::ApiFault;
 use super::{cis, nodes, rights, served, workloads};
@@ -87,15 +87,15 @@ impl<'a> Verifier<'a> {
         checks.push(checked("nodes", self.nodes().await));
         checks.push(checked("etcd", self.etcd().await));
         checks.push(checked("system-workloads", self.workloads().await));
-        for namespace in &self.namespaces {
-            checks.push(checked("access", self.rights(namespace).await));
-        }
+        let users = self.users().await;
+        checks.extend(self.access(&users).await);
         certificates.sort_by(|a, b| a.not_after.cmp(&b.not_after).then_with(|| a.name.cmp(&b.name)));
         let checked_at = clock::system().now();
         checks.push(self.lives(&certificates, checked_at));
         if self.input.spec.profile == Profile::Cis {
             let services = self.recorded.as_ref().map_or(&Value::Null, |recorded| &recorded.services);
-            let namespace = self.namespaces.first().map_or(DEFAULT_NAMESPACE, String::as_str);
+            // A namespace of users, for RKE's own are exempt.
+            let namespace = users.iter().flatten().next().map_or("default", String::as_str);
             checks
                 .extend(cis::checks(&self.api.once(), services, &self.input.spec.kubernetes_version, namespace).await);
         }
@@ -167,6 +167,34 @@ impl<'a> Verifier<'a> {
         Ok(if missing.is_empty() { Ok(evidence) } else { Err(missing.join("; ")) })
     }
 
+    /// Namespaces of users: those that the task names, or else those that *configure* has made.
+    async fn users(&self) -> Result<Vec<String>, ApiFault> {
+        if !self.namespaces.is_empty() {
+            return Ok(self.namespaces.clone());
+        }
+        let path = format!("/api/v1/namespaces?labelSelector={}", escape(&format!("{MANAGED_BY}=cratekube")));
+        let found = self.api.once().list(&path).await?;
+        Ok(found.iter().filter_map(|n| n["metadata"]["name"].as_str()).map(ToOwned::to_owned).collect())
+    }
+
+    async fn access(&self, users: &Result<Vec<String>, ApiFault>) -> Vec<Check> {
+        let mut checks = Vec::new();
+        match users {
+            Err(fault) => checks.push(checked("access", Err(fault.clone()))),
+            Ok(none) if none.is_empty() => checks.push(Check {
+                name: "access".to_owned(),
+                outcome: CheckOutcome::Skipped,
+                detail: "the cluster was not configured with a namespace for users yet".to_owned(),
+            }),
+            Ok(namespaces) => {
+                for namespace in namespaces {
+                    checks.push(checked("access", self.rights(namespace).await));
+                }
+            }
+        }
+        checks
+    }
+
     async fn rights(&self, namespace: &str) -> Finding {
         let questions = rights::questions(namespace);
         let wrong = rights::ask(&self.api.once(), &questions).await?;
@@ -202,7 +230,7 @@ fn checked(name: &str, finding: Finding) -> Check {
     Check { name: name.to_owned(), outcome, detail }
 }
 
-/// Namespaces of users: those that the controller names, or that *configure* has made before.
+/// Namespaces of users that the task names, or that an earlier task of its operation has made.
 fn namespaces(input: &Value) -> Vec<String> {
     let list = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()

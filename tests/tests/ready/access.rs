@@ -15,7 +15,7 @@ use super::support::{Built, HOST};
 
 async fn ask(built: &Built, role: AccessRole, namespace: &str) -> Result<IssuedKubeconfig, Failure> {
     let request = KubeconfigRequest { role, namespace: namespace.into(), ttl: Duration::from_secs(3_600) };
-    issue(&built.working(), &built.settings(), &request, "prod-blue").await
+    issue(&built.working(), &built.settings(), &request, "prod-blue", None).await
 }
 
 fn token(issued: &IssuedKubeconfig) -> String {
@@ -58,6 +58,18 @@ async fn an_administrators_is_rkes_own_and_lives_as_long_as_its_certificate() ->
     assert_eq!(issued.kubeconfig.expose(), file);
     assert!(issued.expires_at.since(clock::system().now()) > Duration::from_secs(9 * 365 * 24 * 3_600));
     assert_eq!(built.api.requests(), [], "the cluster is not asked");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_kubeconfig_of_another_ca_than_the_one_on_record_is_not_given_out() -> anyhow::Result<()> {
+    let built = Built::plain().await?;
+    let request = KubeconfigRequest { role: AccessRole::ClusterAdmin, namespace: String::new(), ttl: Duration::ZERO };
+    let state = std::fs::read_to_string(built.working().join("cluster.rkestate"))?;
+    let known = cratekube_common::rke::state::inspect(state.as_bytes())?.ca_sha256;
+    let given = async |ca: &str| issue(&built.working(), &built.settings(), &request, "prod-blue", Some(ca)).await;
+    assert!(given(&known).await.is_ok());
+    assert_eq!(given(&"0".repeat(64)).await.unwrap_err().class, FailureClass::State);
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! What is wrong with a cluster is found, and named for an operator.
 
-use cratekube_common::domain::cluster::health::CheckOutcome;
+use cratekube_agent::kube::verify;
+use cratekube_common::domain::cluster::health::{CheckOutcome, VerifyFindings};
 use cratekube_common::domain::failure::FailureClass;
+use cratekube_common::domain::task::TaskKind;
 use serde_json::{Value, json};
 
 use super::support::{Built, HOST, WORKER};
@@ -62,6 +64,21 @@ async fn a_version_other_than_asked_and_a_node_too_many_are_found() -> anyhow::R
     assert_eq!(details[0], "the API is v1.28.12 instead of v1.29.7");
     assert!(details[1].contains("10.0.0.2 is in the cluster and not in its description"), "{details:?}");
     assert_eq!(outcome.failure.unwrap().class, FailureClass::ControlPlane);
+    Ok(())
+}
+
+#[tokio::test]
+async fn namespaces_of_users_are_found_where_the_task_names_none() -> anyhow::Result<()> {
+    let built = Built::plain().await?;
+    let access = async |built: &Built| {
+        let outcome = verify::run(&built.input(TaskKind::Verify, Value::Null), &built.said).await;
+        let findings: VerifyFindings = serde_json::from_value(outcome.findings).expect("findings");
+        findings.checks.into_iter().find(|check| check.name == "access").expect("the check")
+    };
+    assert_eq!(access(&built).await.outcome, CheckOutcome::Skipped, "nothing was configured");
+    built.configure(json!({"scope": {"namespaces": ["shop"]}})).await;
+    let found = access(&built).await;
+    assert!(found.outcome == CheckOutcome::Ok && found.detail.contains("accounts in shop"), "{found:?}");
     Ok(())
 }
 
