@@ -4,7 +4,7 @@
 //! what follows it is done. A sweep that was killed after any call finds here what it had found and begun,
 //! so that its report stays whole: what is deleted can be seen nowhere else any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ impl Journal {
     /// # Errors
     /// From the filesystem.
     pub fn vanished(&mut self, scan: &Scan, at: Timestamp) -> io::Result<()> {
-        let seen: std::collections::BTreeSet<_> = scan.objects.iter().map(CloudObject::key).collect();
+        let seen: BTreeSet<_> = scan.objects.iter().map(CloudObject::key).collect();
         let gone = self
             .known
             .iter()
@@ -130,6 +130,12 @@ impl Journal {
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.known.values().map(|known| known.entry.clone()).collect()
+    }
+
+    /// Ids of everything that was to go.
+    #[must_use]
+    pub fn ids(&self) -> BTreeSet<String> {
+        self.known.keys().map(|key| key.id.clone()).collect()
     }
 
     fn write(&mut self, lines: Vec<Line>) -> io::Result<()> {

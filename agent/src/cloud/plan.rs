@@ -93,15 +93,29 @@ pub struct Plan {
     pub instances: BTreeSet<String>,
 }
 
+/// A cluster whose objects are decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// How it is known in the cloud.
+    pub identity: &'a Identity,
+    /// Its id, as its last snapshots carry it.
+    pub cluster: &'a str,
+    /// What becomes of volumes and snapshots.
+    pub policy: DataPolicy,
+    /// Ids of objects that were its own and may be gone: what hangs on them stands near it still.
+    pub once: &'a BTreeSet<String>,
+}
+
 /// Decides what goes and what stays.
 #[must_use]
-pub fn plan(scan: &Scan, identity: &Identity, cluster: &str, policy: DataPolicy, prices: &Prices) -> Plan {
+pub fn plan(scan: &Scan, subject: Subject<'_>, prices: &Prices) -> Plan {
+    let Subject { identity, cluster, policy, once } = subject;
     let standings: Vec<_> = scan.objects.iter().map(|object| (object, standing(object, identity))).collect();
     let ours = |kind: Option<CloudKind>| -> BTreeSet<String> {
         let belongs = standings.iter().filter(|(_, s)| matches!(s, Standing::Belongs(_)));
         belongs.filter(|(o, _)| kind.is_none_or(|k| k == o.kind)).map(|(o, _)| o.id.clone()).collect()
     };
-    let (mine, groups) = (ours(None), ours(Some(CloudKind::SecurityGroup)));
+    let (mine, groups) = (&ours(None) | once, ours(Some(CloudKind::SecurityGroup)));
     let mut plan = Plan { instances: ours(Some(CloudKind::Instance)), ..Plan::default() };
     for (object, standing) in standings {
         let cents = prices.monthly(object);
@@ -187,7 +201,9 @@ mod tests {
         let names = ["web".to_owned()].into();
         let cluster = uuid::Uuid::from_u128(7).into();
         let identity = Identity::new(cluster, &names, &CloudRecord::default());
-        plan(&scan, &identity, &cluster.to_string(), policy, &Prices::load(None).unwrap())
+        let once = ["vol-gone".to_owned()].into();
+        let subject = Subject { identity: &identity, cluster: &cluster.to_string(), policy, once: &once };
+        plan(&scan, subject, &Prices::load(None).unwrap())
     }
 
     fn going(plan: &Plan) -> Vec<&str> {
@@ -262,11 +278,15 @@ mod tests {
             vec![
                 tagged(CloudKind::Volume, "vol-1", MINE),
                 on(object(CloudKind::Snapshot, "snap-plain"), &["vol-1"]),
+                on(object(CloudKind::Snapshot, "snap-gone"), &["vol-gone"]),
                 on(tagged(CloudKind::Snapshot, "snap-theirs", &[("kubernetes.io/cluster/b", "owned")]), &["vol-1"]),
                 on(object(CloudKind::Snapshot, "snap-elsewhere"), &["vol-2"]),
             ],
             DataPolicy::Delete,
         );
-        assert_eq!((going(&plan), kept(&plan)), (vec!["vol-1"], vec![("snap-plain", KeptCause::NoProof)]));
+        assert_eq!(
+            (going(&plan), kept(&plan)),
+            (vec!["vol-1"], vec![("snap-plain", KeptCause::NoProof), ("snap-gone", KeptCause::NoProof)])
+        );
     }
 }

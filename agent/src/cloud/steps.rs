@@ -22,11 +22,9 @@ use crate::step::{Console, StepInput};
 
 /// Waits are parts of the patience, so that one setting makes all of it faster or slower. Of fifteen minutes:
 /// two seconds before a second round of deletions (load balancers let go of their parts within seconds), thirty
-/// between two rounds at most; half a second before a call is tried again, twenty at most.
+/// between two rounds at most.
 const FIRST_WAIT: u32 = 450;
 const LONGEST_WAIT: u32 = 30;
-const FIRST_RETRY: u32 = 1800;
-const LONGEST_RETRY: u32 = 45;
 /// Looks after a sweep: what shows up after the first is swept, what shows up after the last is left.
 const LOOKS: u32 = 3;
 /// Most names that a failure lists; all of them are in the findings.
@@ -153,8 +151,11 @@ async fn open(settings: &CloudSection, clock: &Clock) -> Result<Box<dyn CloudSwe
 #[cfg(feature = "aws")]
 async fn open_aws(settings: &CloudSection, clock: &Clock) -> Result<Box<dyn CloudSweeper>, CloudFault> {
     use super::aws::{Aws, AwsSettings, Retry};
+    // Half a second and twenty of fifteen minutes.
+    const FIRST: u32 = 1800;
+    const LONGEST: u32 = 45;
     let patience = settings.patience;
-    let retry = Retry { first: patience / FIRST_RETRY, cap: patience / LONGEST_RETRY, ..Retry::default() };
+    let retry = Retry { first: patience / FIRST, cap: patience / LONGEST, ..Retry::default() };
     let settings = AwsSettings {
         region: settings.region.clone(),
         endpoint: settings.endpoint.clone(),

@@ -4,7 +4,7 @@
 //! use is tried again in the next round, because its holder may have gone meanwhile; how long is bounded by
 //! [`Pace::patience`]. What a killed sweep had done is in its [`Journal`]; it is run again from its start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use cratekube_common::runtime::mint::Mint;
 
 use super::belonging::Identity;
 use super::journal::Journal;
-use super::plan::{Doomed, Plan, Scan, plan};
+use super::plan::{Doomed, Plan, Scan, Subject, plan};
 use super::price::Prices;
 use super::{CloudSweeper, Gone, TAG_CLUSTER, TAG_REMOVAL};
 
@@ -74,7 +74,7 @@ enum Try {
 impl Sweep<'_> {
     /// Lists what would go; changes nothing, neither in the cloud nor on the volume.
     pub async fn dry_run(&self) -> SweepFindings {
-        let (scan, plan) = self.look().await;
+        let (scan, plan) = self.look(&BTreeSet::new()).await;
         let entry = |doomed: &Doomed| Entry::of(&doomed.object, Some(doomed.proof.clone()), doomed.cents);
         let mut entries: Vec<Entry> = plan.go.iter().map(entry).collect();
         let left = !entries.is_empty();
@@ -91,7 +91,7 @@ impl Sweep<'_> {
         let mut backoff = Backoff::new(self.pace.first, self.pace.cap);
         let begun = self.clock.monotonic();
         loop {
-            let (scan, plan) = self.look().await;
+            let (scan, plan) = self.look(&journal.ids()).await;
             journal.found(&plan.go)?;
             journal.vanished(&scan, self.clock.now())?;
             if plan.go.is_empty() {
@@ -119,7 +119,7 @@ impl Sweep<'_> {
         loop {
             (self.tell)(&format!("waiting {} s before looking again", self.pace.pause.as_secs()));
             tokio::time::sleep(self.pace.pause).await;
-            let (scan, plan) = self.look().await;
+            let (scan, plan) = self.look(&journal.ids()).await;
             journal.vanished(&scan, self.clock.now())?;
             if plan.go.is_empty() || look >= self.pace.looks {
                 journal.found(&plan.go)?;
@@ -131,9 +131,11 @@ impl Sweep<'_> {
         }
     }
 
-    async fn look(&self) -> (Scan, Plan) {
+    async fn look(&self, once: &BTreeSet<String>) -> (Scan, Plan) {
         let scan = Scan::of(self.cloud, self.identity).await;
-        let plan = plan(&scan, self.identity, &self.cluster.to_string(), self.policy, self.prices);
+        let cluster = self.cluster.to_string();
+        let subject = Subject { identity: self.identity, cluster: &cluster, policy: self.policy, once };
+        let plan = plan(&scan, subject, self.prices);
         let told = format!(
             "looked at {} objects in {}: {} of the cluster are to go, {} are kept",
             scan.objects.len(),
@@ -178,12 +180,9 @@ impl Sweep<'_> {
         {
             return Ok(stuck);
         }
-        let held_by = object.attached_to.iter().find(|id| plan.instances.contains(*id));
-        let foreign = || object.attached_to.iter().find(|id| id.starts_with("i-"));
-        if object.kind == CloudKind::Volume
-            && held_by.is_none()
-            && let Some(instance) = foreign()
-        {
+        let ours = |id: &&String| plan.instances.contains(*id);
+        let foreign = object.attached_to.iter().find(|id| id.starts_with("i-") && !ours(id));
+        if let (CloudKind::Volume | CloudKind::NetworkInterface, Some(instance)) = (object.kind, foreign) {
             let why = format!("it is attached to {instance}, which is not known to be the cluster's: detach it");
             return Ok(Try::Stuck { why, passes: false });
         }
@@ -191,7 +190,7 @@ impl Sweep<'_> {
         fault::point("cloud.delete.before");
         let stuck = |fault: super::CloudFault| Try::Stuck { why: fault.to_string(), passes: fault.passes() };
         let detachable = [CloudKind::Volume, CloudKind::NetworkInterface, CloudKind::ElasticIp].contains(&object.kind);
-        if detachable && held_by.is_some() {
+        if detachable && object.attached_to.iter().any(|id| ours(&id)) {
             if let Err(fault) = self.cloud.detach(object).await {
                 return Ok(stuck(fault));
             }

@@ -228,7 +228,13 @@ pub(super) async fn delete(aws: &Aws, object: &CloudObject) -> Result<Gone, Clou
 /// Takes an object off what it is attached to.
 pub(super) async fn detach(aws: &Aws, object: &CloudObject) -> Result<(), CloudFault> {
     let (action, found) = match object.kind {
-        CloudKind::Volume => ("DetachVolume", Some(params(&[("VolumeId", &object.id)]))),
+        CloudKind::Volume => {
+            for instance in &object.attached_to {
+                let asked = params(&[("VolumeId", &object.id), ("InstanceId", instance)]);
+                off(aws.call(Service::Ec2, "DetachVolume", &asked).await, "DetachVolume")?;
+            }
+            return Ok(());
+        }
         CloudKind::NetworkInterface => {
             let found = attachment(aws, "DescribeNetworkInterfaces", ("NetworkInterfaceId.1", &object.id)).await?;
             let of = |item: &Node| owned(item.at(&["attachment", "attachmentId"]));
@@ -241,9 +247,13 @@ pub(super) async fn detach(aws: &Aws, object: &CloudObject) -> Result<(), CloudF
         }
         _ => return Ok(()),
     };
-    let Some(params) = found else { return Ok(()) };
-    match aws.call(Service::Ec2, action, &params).await {
-        // Not attached any more is what was wanted.
+    let Some(asked) = found else { return Ok(()) };
+    off(aws.call(Service::Ec2, action, &asked).await, action)
+}
+
+/// Makes of an answer that an object is detached, also when it was not attached.
+fn off(answer: Result<Node, Refusal>, action: &str) -> Result<(), CloudFault> {
+    match answer {
         Err(Refusal::Code { code, .. }) if code == "IncorrectState" => Ok(()),
         answer => gone(answer, Service::Ec2, action).map(|_| ()),
     }

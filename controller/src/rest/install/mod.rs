@@ -69,7 +69,7 @@ impl Install {
 
     /// The script, with what is offered now.
     async fn script(&self) -> Result<String, Problem> {
-        let binaries = self.binaries.as_ref().ok_or_else(nothing)?.all().await.map_err(unreadable)?;
+        let binaries = self.binaries.as_ref().ok_or_else(nothing)?.all().await.map_err(|e| unreadable(&e))?;
         if binaries.is_empty() { Err(nothing()) } else { Ok(script::render(&self.offer, &binaries)) }
     }
 
@@ -82,7 +82,7 @@ impl Install {
 
     async fn binary(&self, arch: &str) -> Result<Binary, Problem> {
         let binaries = self.binaries.as_ref().ok_or_else(nothing)?;
-        binaries.find(arch).await.map_err(unreadable)?.ok_or_else(Problem::not_found)
+        binaries.find(arch).await.map_err(|e| unreadable(&e))?.ok_or_else(Problem::not_found)
     }
 }
 
@@ -90,7 +90,7 @@ fn nothing() -> Problem {
     Problem::new(Kind::NothingOffered, "this controller has no agents to give away")
 }
 
-fn unreadable(error: Unreadable) -> Problem {
+fn unreadable(error: &Unreadable) -> Problem {
     tracing::error!(%error, "an agent that is offered cannot be read");
     Problem::internal()
 }
@@ -128,7 +128,7 @@ pub(super) async fn agent(
 }
 
 async fn download(binary: Binary, place: OwnedSemaphorePermit, patience: Duration) -> Result<Response, Problem> {
-    let fault = |source| unreadable(Unreadable { path: binary.path.clone(), source });
+    let fault = |source| unreadable(&Unreadable { path: binary.path.clone(), source });
     let file = tokio::fs::File::open(&binary.path).await.map_err(fault)?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
