@@ -61,7 +61,7 @@ async fn hostile_row_56_the_wrong_volume_is_refused_and_no_device_is_formatted_t
             "is no state volume, and",
         ),
         (
-            format!("echo '{{\"id\": \"01900000-0000-7000-8000-00000000000f\"}}' >/mnt/other/volume.json"),
+            r#"echo '{"id": "01900000-0000-7000-8000-00000000000f"}' >/mnt/other/volume.json"#.to_owned(),
             format!("--token {token} {rke} --volume-id {another}"),
             "the wrong volume: /mnt/other is state volume",
         ),
