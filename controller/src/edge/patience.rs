@@ -1,5 +1,5 @@
 //! Bytes of a connection, with an end to patience: for the first bytes of HTTP/2, and for a peer that
-//! takes nothing.
+//! takes nothing; and a share for each, for a peer that never pauses.
 //!
 //! HTTP/1 has a timeout for headers of its own, and HTTP/2 asks a silent peer whether it lives; neither
 //! covers a peer that never begins, or one that asks and does not read the answer.
@@ -15,9 +15,16 @@ use tokio::time::{Instant, Sleep};
 /// The preface of HTTP/2 and the header of the frame that must follow.
 const OPENING: usize = 24 + 9;
 
-/// A stream that gives up a peer that takes nothing. Beneath TLS, whose own buffer hides it for a while.
+/// So much is read of one connection before others have their turn: what costs little to send (a `PING` has 17
+/// bytes) costs a multiple to answer.
+const SHARE: usize = 8 * 1024;
+
+/// A stream that gives up a peer that takes nothing, and is read in turn with others. Beneath TLS, whose own
+/// buffer hides it for a while.
 pub(super) struct Unread<T> {
     io: T,
+    /// Bytes that were read in this turn.
+    turn: usize,
     /// Runs while the peer takes nothing.
     blocked: Option<Pin<Box<Sleep>>>,
     patience: Duration,
@@ -26,7 +33,7 @@ pub(super) struct Unread<T> {
 impl<T> Unread<T> {
     /// Gives up when a write is pending for longer than `patience`.
     pub(super) fn new(io: T, patience: Duration) -> Self {
-        Self { io, blocked: None, patience }
+        Self { io, turn: 0, blocked: None, patience }
     }
 
     /// Bounds how long a write may be pending.
@@ -44,7 +51,16 @@ impl<T> Unread<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Unread<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        if self.turn >= SHARE {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        // Who has nothing to say now begins anew.
+        self.turn = if polled.is_pending() { 0 } else { self.turn + buf.filled().len() - before };
+        polled
     }
 }
 
@@ -136,4 +152,30 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Opening<T> {
 
 fn late(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn hostile_row_73_a_peer_that_never_pauses_is_read_in_turn_with_others() {
+        let mut io = Unread::new(tokio::io::repeat(7), Duration::from_secs(1));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut turn = || {
+            let mut read = 0;
+            loop {
+                let mut space = [0; 4096];
+                let mut buffer = ReadBuf::new(&mut space);
+                match Pin::new(&mut io).poll_read(&mut cx, &mut buffer) {
+                    Poll::Ready(_) => read += buffer.filled().len(),
+                    Poll::Pending => return read,
+                }
+                assert!(read <= SHARE, "it never pauses");
+            }
+        };
+        assert_eq!((turn(), turn()), (SHARE, SHARE), "and goes on when its turn has come");
+    }
 }

@@ -3,12 +3,15 @@
 //! None of them is a test: they print figures and judge nothing. Each row starts a world of its own.
 
 mod adopt;
+mod cuts;
+mod floods;
 mod idle;
 mod kills;
 mod output;
 mod post;
 mod redact;
 mod start;
+mod wire;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,7 +26,7 @@ use crate::house::Programs;
 pub fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["post", "start", "output", "redact", "idle", "adopt", "kills"];
+    let all = ["post", "start", "output", "redact", "idle", "adopt", "kills", "cuts", "floods"];
     let chosen: Vec<&str> =
         all.into_iter().filter(|row| wanted.is_empty() || wanted.iter().any(|w| w == row)).collect();
     if chosen.is_empty() {
@@ -50,6 +53,8 @@ async fn run(rows: &[&str], out: &mut impl Write) -> anyhow::Result<()> {
             "redact" => redact::run(out)?,
             "adopt" => adopt::run(&programs()?, out).await?,
             "kills" => kills::run(&programs()?, out).await?,
+            "cuts" => cuts::run(&programs()?, out).await?,
+            "floods" => floods::run(&programs()?, out).await?,
             _ => idle::run(&programs()?, out).await?,
         }
     }
