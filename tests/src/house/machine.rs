@@ -179,11 +179,8 @@ impl LoopDevice {
     pub async fn blank(file: &Path, mebibytes: u64) -> anyhow::Result<Self> {
         std::fs::File::create_new(file)?.set_len(mebibytes * 1024 * 1024)?;
         let mut command = Command::new("losetup");
-        let node = super::process::output({
-            command.args(["--find", "--show"]).arg(file);
-            command
-        });
-        Ok(Self { node: node.await?.into() })
+        command.args(["--find", "--show"]).arg(file);
+        Ok(Self { node: super::process::output(command).await?.into() })
     }
 
     /// Its node in `/dev`.
