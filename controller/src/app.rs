@@ -160,6 +160,7 @@ impl<L: Listener> Controller<L> {
 
         let (watch, presence, lines) = (Watch::default(), Presence::default(), Lines::default());
         let scopes = Arc::new(config.resources.scopes.clone());
+        let policy = Arc::new(config.policy.policy.clone());
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
             store: Arc::clone(&store),
             watch: watch.clone(),
@@ -169,6 +170,7 @@ impl<L: Listener> Controller<L> {
             retry_policy: config.operations.retry_policy,
             vault: Arc::clone(&envelope) as Arc<dyn SpecVault>,
             scopes: Arc::clone(&scopes),
+            policy: Arc::clone(&policy),
             clock: clock.clone(),
             mint: mint.clone(),
         }));
@@ -182,7 +184,7 @@ impl<L: Listener> Controller<L> {
             clock: clock.clone(),
             mint: mint.clone(),
             vault: envelope,
-            policy: Arc::new(config.policy.policy.clone()),
+            policy,
             chain: Arc::new(config.operations.chain.clone()),
             scopes,
             stale_after: config.health.stale_after,

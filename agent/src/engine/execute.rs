@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
+use cratekube_common::domain::run::{Assignment, Rotation, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::{self, SshAccess};
 use cratekube_common::rke::state;
@@ -291,7 +291,7 @@ impl Preparation<'_> {
     fn lay_ground(&self, cluster: &ClusterDir, journal: &Journal, ground: Ground) -> Result<PathBuf, VolumeError> {
         let working = cluster.working();
         let cwd = match self.assignment.kind {
-            TaskKind::Provision | TaskKind::Reconfigure => working.clone(),
+            TaskKind::Provision | TaskKind::Reconfigure | TaskKind::RotateCertificates => working.clone(),
             // On a copy: `rke remove` deletes the state whether or not every host was reached.
             TaskKind::Remove => finish::scratch(journal),
             // Beside what is there: what comes back is looked at before it takes its place.
@@ -336,6 +336,13 @@ impl Preparation<'_> {
         Ok(cwd)
     }
 
+    /// Which certificates are to be renewed. What cannot be read was refused before.
+    fn rotation(&self) -> Option<Rotation> {
+        let rotates = self.assignment.kind == TaskKind::RotateCertificates;
+        let asked = self.assignment.input.0.get(Rotation::INPUT).cloned().unwrap_or_default();
+        rotates.then(|| serde_json::from_value(asked).unwrap_or_default())
+    }
+
     /// Hosts that carry the cluster and are not in its description any more.
     fn left_hosts(&self, file: &ClusterFile) -> Vec<String> {
         let wanted = |host: &String| self.assignment.spec.nodes.iter().any(|node| node.address == *host);
@@ -351,7 +358,8 @@ impl Preparation<'_> {
         left_hosts: Vec<String>,
     ) -> RunRecord {
         let (assignment, settings) = (self.assignment, &self.core.settings);
-        let rke = |arguments: &[&str]| {
+        let rotation = self.rotation();
+        let rke = |arguments: &[&str]| -> Vec<String> {
             let program = self.rke.path.display().to_string();
             std::iter::once(program).chain(arguments.iter().map(|a| (*a).to_owned())).collect()
         };
@@ -359,6 +367,11 @@ impl Preparation<'_> {
             TaskKind::Provision | TaskKind::Reconfigure => rke(&["up", "--config", CLUSTER_YML]),
             TaskKind::Remove => rke(&["remove", "--force", "--config", CLUSTER_YML]),
             TaskKind::RecoverState => rke(&["util", "get-state-file", "--config", CLUSTER_YML]),
+            TaskKind::RotateCertificates => {
+                let mut argv: Vec<String> = rke(&["cert", "rotate", "--config", CLUSTER_YML]);
+                argv.extend(rotation.iter().flat_map(Rotation::arguments));
+                argv
+            }
             _ => step::command(journal.dir()),
         };
         let agent_socket = match settings.ssh {
@@ -381,6 +394,7 @@ impl Preparation<'_> {
             left_hosts,
             ca_before: pass.ca_before,
             recovery: assignment.recovery,
+            rotation,
             warnings: match pass.ground {
                 Ground::PutBack(number) => vec![recover::said(number, journal)],
                 Ground::Working | Ground::Fresh => Vec::new(),

@@ -30,7 +30,7 @@ use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
 use crate::step;
 use crate::volume::fence::{self, Accepted};
 use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
-use crate::volume::layout::{ClusterDir, directories};
+use crate::volume::layout::{ClusterDir, ClusterFile, directories};
 use crate::volume::{VolumeError, digest, reserve};
 
 /// How a run ended.
@@ -99,7 +99,9 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
     let sealed = match live.record.kind {
         // What is in working/ is not ours to seal: only what was brought back is.
         TaskKind::RecoverState => recover::adopt(core, &live, ended),
-        TaskKind::Provision | TaskKind::Reconfigure | TaskKind::Remove => seal(core, &live).map(Some),
+        TaskKind::Provision | TaskKind::Reconfigure | TaskKind::Remove | TaskKind::RotateCertificates => {
+            seal(core, &live).map(Some)
+        }
         // A step leaves the state alone.
         _ => Ok(None),
     };
@@ -164,6 +166,11 @@ fn seal_anew(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Ma
     seal_run(core, cluster, record)
 }
 
+/// Whether a run was to make a new CA.
+fn wants_new_ca(record: &RunRecord) -> bool {
+    record.rotation.as_ref().is_some_and(|rotation| rotation.ca)
+}
+
 fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Manifest, VolumeError> {
     core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
     // A newer attempt has taken over: what this one left is not to become the newest.
@@ -176,12 +183,14 @@ fn seal_run(core: &Core, cluster: &ClusterDir, record: &RunRecord) -> Result<Man
         operation: record.operation,
         attempt: record.attempt,
         fence: record.fence,
-        ca_on_record: on_record.as_deref().or(record.ca_before.as_deref()),
+        // Where a new CA was asked for, whichever the state carries now is the one to go on from.
+        ca_on_record: on_record.as_deref().or(record.ca_before.as_deref()).filter(|_| !wants_new_ca(record)),
         above: record.recovery.map_or(0, |recovery| recovery.newest_recorded),
         at: core.clock.now(),
     };
     let manifest = Generations::at(cluster.generations()).seal(&cluster.working(), &seal)?;
-    if let Some(mut file) = file.filter(|f| f.ca_sha256.is_none() && manifest.good) {
+    let learns = |file: &ClusterFile| file.ca_sha256.is_none() || wants_new_ca(record);
+    if let Some(mut file) = file.filter(|file| manifest.good && learns(file)) {
         file.ca_sha256.clone_from(&manifest.ca_sha256);
         cluster.write_record(&file)?;
     }
@@ -291,6 +300,7 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> Verdict {
         left_hosts: &left,
         state: state.as_ref(),
         ca_before: live.record.ca_before.as_deref(),
+        new_ca_wanted: wants_new_ca(&live.record),
         stopped,
     });
     let outcome = judgement.outcome.map_err(|failure| match failure.class {

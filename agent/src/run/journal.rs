@@ -25,7 +25,7 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::generation::SealedFile;
 use cratekube_common::domain::id::{AttemptId, ClusterId, OperationId, TaskId, VolumeId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::domain::run::{ExitStatus, ReachedLimit, Recovery, RkeBinary, RunReport, TimeLimit};
+use cratekube_common::domain::run::{ExitStatus, ReachedLimit, Recovery, RkeBinary, Rotation, RunReport, TimeLimit};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::files;
@@ -69,6 +69,9 @@ pub struct RunRecord {
     /// How state is to be brought back.
     #[serde(default)]
     pub recovery: Option<Recovery>,
+    /// Which certificates are renewed; only for that kind of task.
+    #[serde(default)]
+    pub rotation: Option<Rotation>,
     /// What is to be said of it, whatever comes of it.
     #[serde(default)]
     pub warnings: Vec<String>,

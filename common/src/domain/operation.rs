@@ -51,6 +51,7 @@ impl OperationKind {
             Self::Reconfigure => &[TaskKind::Preflight, TaskKind::Reconfigure, TaskKind::Configure, TaskKind::Verify],
             Self::Remove => &[TaskKind::Remove],
             Self::RecoverState => &[TaskKind::RecoverState],
+            Self::RotateCertificates => &[TaskKind::RotateCertificates, TaskKind::Verify],
             Self::Configure => &[TaskKind::Configure],
             Self::Verify => &[TaskKind::Verify],
             _ => &[],

@@ -68,6 +68,48 @@ impl fmt::Debug for TaskInput {
     }
 }
 
+/// Which certificates are renewed. The name of its part in a task's input is [`Rotation::INPUT`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// The CA too, which takes back every credential that it made; all services are restarted.
+    #[serde(default)]
+    pub ca: bool,
+    /// Of these services only; of all when empty.
+    #[serde(default)]
+    pub services: Vec<RotatedService>,
+}
+
+super::spelled! {
+    /// A service whose certificates `rke` renews by themselves.
+    pub enum RotatedService {
+        /// The API server.
+        KubeApiserver = "kube-apiserver",
+        /// The controller manager.
+        KubeControllerManager = "kube-controller-manager",
+        /// The scheduler.
+        KubeScheduler = "kube-scheduler",
+        /// The kubelets.
+        Kubelet = "kubelet",
+        /// The proxies.
+        KubeProxy = "kube-proxy",
+        /// etcd.
+        Etcd = "etcd",
+    }
+}
+
+impl Rotation {
+    /// Name of its part in a task's input.
+    pub const INPUT: &'static str = "rotation";
+
+    /// What follows `cert rotate --config cluster.yml` on `rke`'s command line.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let services = self.services.iter().flat_map(|service| ["--service".to_owned(), service.to_string()]);
+        services.chain(self.ca.then(|| "--rotate-ca".to_owned())).collect()
+    }
+}
+
 /// How state is to be brought back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {

@@ -13,6 +13,8 @@ spelled! {
         Remove = "remove",
         /// Bring lost or damaged state back: from a generation, or from the cluster itself.
         RecoverState = "recover-state",
+        /// `rke cert rotate`: new certificates, and when asked a new CA.
+        RotateCertificates = "rotate-certificates",
         /// Look at every host before `rke` touches one.
         Preflight = "preflight",
         /// Give the cluster what its users need: namespaces, accounts, managed resources.
@@ -46,7 +48,10 @@ impl TaskKind {
     /// True when `rke` does the task; a step of our own does every other one.
     #[must_use]
     pub fn is_rke(self) -> bool {
-        matches!(self, Self::Provision | Self::Reconfigure | Self::Remove | Self::RecoverState)
+        matches!(
+            self,
+            Self::Provision | Self::Reconfigure | Self::Remove | Self::RecoverState | Self::RotateCertificates
+        )
     }
 
     /// True when a step goes by what is in `working/`, so that this must be what was sealed.

@@ -40,6 +40,8 @@ pub struct Case<'a> {
     pub state: Option<&'a StateFacts>,
     /// Fingerprint of the CA before the run; none for a cluster that never had one.
     pub ca_before: Option<&'a str>,
+    /// Whether a new CA was asked for: a rotation of the CA.
+    pub new_ca_wanted: bool,
     /// Why we ended the process, when we did.
     pub stopped: Option<Stop<'a>>,
 }
@@ -85,7 +87,8 @@ fn outcome(case: &Case<'_>) -> Result<(), Failure> {
 /// A CA that is not the one on record means that RKE took the cluster for a new one: whatever else
 /// happened, this comes first.
 fn changed_ca(case: &Case<'_>) -> Result<(), Failure> {
-    let Some(before) = case.ca_before.filter(|_| case.kind != TaskKind::RecoverState) else { return Ok(()) };
+    let guarded = case.kind != TaskKind::RecoverState && !case.new_ca_wanted;
+    let Some(before) = case.ca_before.filter(|_| guarded) else { return Ok(()) };
     let message = match case.state {
         Some(state) if state.ca_sha256 != before => {
             format!("ALARM: the cluster's CA changed from {before} to {} without being asked to", state.ca_sha256)
@@ -119,23 +122,25 @@ fn finished(case: &Case<'_>) -> Result<(), Failure> {
         TaskKind::Provision | TaskKind::Reconfigure => provisioned(case),
         TaskKind::Remove => removed(case),
         TaskKind::RecoverState => recovered(case),
+        TaskKind::RotateCertificates => rotated(case),
         // Not a task of `rke`; `step` judges those.
         _ => Err(interrupted("what ran is not known")),
     }
 }
 
+fn not_whole() -> Failure {
+    Failure {
+        class: Class::State,
+        message: "rke says that it finished, but the state it left is not whole".into(),
+        line: None,
+        retryable: false,
+        remedy: "Recover the state from the cluster with `rke util get-state-file` before anything else is run on it."
+            .into(),
+    }
+}
+
 fn provisioned(case: &Case<'_>) -> Result<(), Failure> {
-    let Some(state) = case.state else {
-        return Err(Failure {
-            class: Class::State,
-            message: "rke says that it finished, but the state it left is not whole".into(),
-            line: None,
-            retryable: false,
-            remedy:
-                "Recover the state from the cluster with `rke util get-state-file` before anything else is run on it."
-                    .into(),
-        });
-    };
+    let state = case.state.ok_or_else(not_whole)?;
     let evidence = case.evidence;
     let is_missing =
         |host: &&str| evidence.skipped.contains(*host) || !state.nodes.iter().any(|node| node.address == **host);
@@ -202,6 +207,30 @@ fn recovered(case: &Case<'_>) -> Result<(), Failure> {
         _ => return Ok(()),
     };
     Err(Failure { class: Class::State, message, line: None, retryable: false, remedy: NOT_BROUGHT_BACK.into() })
+}
+
+/// Certificates are new on every host, and the CA is new exactly when that was asked for.
+fn rotated(case: &Case<'_>) -> Result<(), Failure> {
+    let evidence = case.evidence;
+    let state = case.state.ok_or_else(not_whole)?;
+    let missing: Vec<&str> = evidence.skipped.iter().map(String::as_str).collect();
+    if let Some(failure) = hosts::absent(&missing, &evidence.tunnels, "did not get its new certificates") {
+        return Err(failure);
+    }
+    if evidence.overflowed {
+        return Err(too_much());
+    }
+    if case.new_ca_wanted && case.ca_before == Some(state.ca_sha256.as_str()) {
+        return Err(Failure {
+            class: Class::State,
+            message: "rke says that it rotated the CA, but the state still carries the one from before".into(),
+            line: None,
+            retryable: true,
+            remedy: "Retry once; if it ends the same way, ask an operator of the service, with the run's output."
+                .into(),
+        });
+    }
+    Ok(())
 }
 
 fn too_much() -> Failure {

@@ -70,6 +70,8 @@ impl Evidence {
             TaskKind::Provision | TaskKind::Reconfigure => Some("Finished building Kubernetes cluster successfully"),
             TaskKind::Remove => Some("Cluster removed successfully"),
             TaskKind::RecoverState => Some("Successfully Deployed state file at ["),
+            // With a new CA pods are restarted after it, which may fail without a word.
+            TaskKind::RotateCertificates => Some("[worker] Successfully restarted Worker Plane"),
             _ => None,
         };
         Self {

@@ -4,9 +4,8 @@
 //! connects, writes certificates and builds workers several times in one run, and a bar that jumps
 //! back tells nobody anything. The number of steps depends on the kind of task alone.
 //!
-//! Not here: the other commands. Certificate rotation, snapshots and restoring begin with
-//! `Rotating Kubernetes cluster certificates`, `Starting saving snapshot on etcd hosts` and
-//! `Restoring etcd snapshot`; when they become tasks they get a table of their own.
+//! Not here: the other commands. Snapshots and restoring begin with `Starting saving snapshot on etcd
+//! hosts` and `Restoring etcd snapshot`; when they become tasks they get a table of their own.
 
 use super::lines::{Level, Line};
 use crate::domain::progress::Progress;
@@ -44,6 +43,18 @@ const REMOVE: &[Phase] = &[
     ("finished", &["Cluster removed successfully"]),
 ];
 
+const ROTATE: &[Phase] = &[
+    ("starting", &["Rotating Kubernetes cluster certificates"]),
+    ("certificates", &["[certificates] Generating "]),
+    ("connecting", &["Rebuilding Kubernetes cluster with rotated certificates"]),
+    ("deploying certificates", &["[certificates] Deploying kubernetes certificates"]),
+    ("saving state", &["[state] Saving full cluster state to Kubernetes"]),
+    ("etcd", &["[etcd] Restarting up etcd plane"]),
+    ("control plane", &["[controlplane] Restarting the Controller Plane"]),
+    ("workers", &["[worker] Restarting Worker Plane"]),
+    ("finished", &["[worker] Successfully restarted Worker Plane"]),
+];
+
 const RECOVER: &[Phase] = &[
     ("retrieving", &["Retrieving state file from cluster"]),
     ("connecting", &["Unable to connect to server using kubeconfig", "Successfully connected to server using"]),
@@ -68,6 +79,7 @@ impl PhaseTracker {
             TaskKind::Provision | TaskKind::Reconfigure => Some(PROVISION),
             TaskKind::Remove => Some(REMOVE),
             TaskKind::RecoverState => Some(RECOVER),
+            TaskKind::RotateCertificates => Some(ROTATE),
             _ => None,
         };
         Self { phases, reached: 0, announced: None }

@@ -92,8 +92,12 @@ const fn other_fails(name: &'static str, class: Class, retryable: bool, words: &
 }
 
 /// Scenarios of clusters that had a CA, and lost their state before the run.
-const HAD_ANOTHER_CA: &[&str] =
-    &["07e-up-after-truncated-state", "07f-up-with-empty-state", "B15a-up-with-TRUNCATED-state-live-cluster"];
+const HAD_ANOTHER_CA: &[&str] = &[
+    "07e-up-after-truncated-state",
+    "07f-up-with-empty-state",
+    "B15a-up-with-TRUNCATED-state-live-cluster",
+    "B26-cert-rotate-ca",
+];
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -195,7 +199,7 @@ const TABLE: &[Row] = &[
     other_fails("B06-etcd-snapshot-save-noname", Class::Config, false, "Creation period"),
     other_fails("B06a-etcd-snapshot-save-fails-without-retention", Class::Config, false, "Creation period"),
     other("B06b-etcd-snapshot-save"),
-    other("B07-cert-rotate"),
+    done("B07-cert-rotate", &[11, 12]),
     other("B08-etcd-snapshot-restore"),
     other_fails("B08b-etcd-snapshot-restore-nonexistent", Class::Config, false, "stat /backup/nosuch"),
     done("B09-up-after-failed-restore", &[11, 12]),
@@ -241,7 +245,7 @@ const TABLE: &[Row] = &[
     other_fails("B24-snapshot-save-s3-unreachable", Class::Config, false, "failed to set s3 server"),
     fails("B25a-SIGKILL-mid-container-replace", &[], Class::Interrupted, true, ""),
     done("B25b-up-recovers", &[11, 12]),
-    other("B26-cert-rotate-ca"),
+    done("B26-cert-rotate-ca", &[11, 12]),
     done("B27-remove-force-final", &[11, 12]),
     fails("B28a-FIRST-up-worker-unreachable", &[11, 12], Class::Unreachable, true, "tunneling for host [172.30.0.12]"),
     fails("B28b-second-up-worker-still-unreachable", &[], Class::Unreachable, true, "tunneling for host [172.30.0.12]"),
@@ -253,6 +257,7 @@ fn kind_of(command: &str) -> TaskKind {
     match command {
         removal if removal.contains("rke remove") => TaskKind::Remove,
         recovery if recovery.contains("get-state-file") => TaskKind::RecoverState,
+        rotation if rotation.contains("cert rotate") => TaskKind::RotateCertificates,
         _ => TaskKind::Provision,
     }
 }
@@ -278,6 +283,7 @@ fn verdict(row: &Row, capture: &Capture, evidence: &Evidence) -> Judgement {
         left_hosts: &[],
         state: Some(&state),
         ca_before: Some(if HAD_ANOTHER_CA.contains(&row.name) { "old" } else { "new" }),
+        new_ca_wanted: capture.command.contains("--rotate-ca"),
         stopped: None,
     })
 }
@@ -345,6 +351,7 @@ fn without_host_12(name: &str) -> Judgement {
         left_hosts: &["172.30.0.12"],
         state: Some(&state),
         ca_before: Some("ca"),
+        new_ca_wanted: false,
         stopped: None,
     })
 }

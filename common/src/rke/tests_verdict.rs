@@ -49,6 +49,7 @@ fn judged(kind: TaskKind, events: &[&str], change: impl FnOnce(&mut Case<'_>)) -
         left_hosts: &[],
         state: Some(state),
         ca_before: Some("ca"),
+        new_ca_wanted: false,
         stopped: None,
     };
     change(&mut case);
@@ -237,4 +238,21 @@ fn hostile_row_58_state_that_a_cluster_gave_back_is_believed_only_when_whole_bui
         assert!(!failure.message.contains("ALARM") && failure.remedy.starts_with("Nothing was changed"));
     }
     assert!(judged(TaskKind::RecoverState, &[], |_| {}).outcome.is_err(), "it must say that it has it");
+}
+
+#[test]
+fn a_rotation_is_believed_when_every_host_has_it_and_the_ca_is_the_one_that_was_asked_for() {
+    const ROTATED: &str = "[worker] Successfully restarted Worker Plane..";
+    let rotated = |events: &[&str], wanted: bool, ca: &str| {
+        let state = state(ca, &["a", "b"]);
+        judged(TaskKind::RotateCertificates, events, |case| (case.new_ca_wanted, case.state) = (wanted, Some(state)))
+    };
+    assert_eq!(rotated(&[ROTATED], false, "ca").outcome, Ok(()));
+    assert_eq!(rotated(&[ROTATED], true, "new").outcome, Ok(()));
+    let unasked = failure(rotated(&[ROTATED], false, "new"));
+    assert!(unasked.class == Class::State && unasked.message.starts_with("ALARM"), "{unasked:?}");
+    let kept = failure(rotated(&[ROTATED], true, "ca"));
+    assert!(kept.message.contains("still carries the one from before"), "{kept:?}");
+    let early = failure(rotated(&[], false, "ca"));
+    assert!(early.message.contains("did not say that it finished"), "{early:?}");
 }

@@ -20,7 +20,8 @@ pub struct Idle {
 /// The cluster's step when such an operation is cancelled; none when the cluster stays what it is.
 #[must_use]
 pub fn step(idle: Idle) -> Option<ClusterEvent> {
-    let can_be_withdrawn = matches!(idle.kind, OperationKind::Remove | OperationKind::Reconfigure) && !idle.ran;
+    let kinds = [OperationKind::Remove, OperationKind::Reconfigure, OperationKind::RotateCertificates];
+    let can_be_withdrawn = kinds.contains(&idle.kind) && !idle.ran;
     let withdrawn = idle.before.filter(|_| can_be_withdrawn);
     let event = withdrawn.map_or(ClusterEvent::Failed, ClusterEvent::Withdrawn);
     [event, ClusterEvent::Failed].into_iter().find(|event| cluster::transition(idle.phase, *event).is_ok())

@@ -21,6 +21,8 @@ pub struct StateRecord {
     pub same_number: Option<Manifest>,
     /// Fingerprint of the CA.
     pub ca_sha256: Option<String>,
+    /// Whether another CA is what was asked for.
+    pub new_ca_wanted: bool,
 }
 
 /// What to do with the generation of a report.
@@ -55,6 +57,7 @@ pub fn weigh(cluster: ClusterId, reported: Option<&Manifest>, record: &StateReco
     }
     if let (Some(known), Some(found)) = (&record.ca_sha256, &manifest.ca_sha256)
         && known != found
+        && !record.new_ca_wanted
     {
         let words = format!("the cluster's CA changed from {known} to {found}");
         return Finding { record: true, adopt: None, contradiction: Some((AlarmKind::ClusterCaChanged, words)) };
@@ -152,7 +155,12 @@ mod tests {
     #[test]
     fn an_older_number_contradicts_unless_it_is_the_very_same() {
         let recorded = manifest(3, Some("ca"), true);
-        let record = StateRecord { newest: Some(3), same_number: Some(recorded.clone()), ca_sha256: Some("ca".into()) };
+        let record = StateRecord {
+            newest: Some(3),
+            same_number: Some(recorded.clone()),
+            ca_sha256: Some("ca".into()),
+            new_ca_wanted: false,
+        };
         assert_eq!(weigh(CLUSTER, Some(&recorded), &record), Finding::default());
         let other = Manifest { sealed_at: Timestamp::from_millis(6), ..recorded };
         assert!(weigh(CLUSTER, Some(&other), &record).contradiction.unwrap().1.starts_with("state_regressed"));
@@ -160,7 +168,8 @@ mod tests {
 
     #[test]
     fn hostile_row_60_another_ca_is_recorded_but_never_adopted() {
-        let record = StateRecord { newest: Some(3), same_number: None, ca_sha256: Some("ca".into()) };
+        let record =
+            StateRecord { newest: Some(3), same_number: None, ca_sha256: Some("ca".into()), new_ca_wanted: false };
         let found = weigh(CLUSTER, Some(&manifest(4, Some("other"), true)), &record);
         assert!(found.record && found.adopt.is_none());
         assert_eq!(found.contradiction.unwrap().0, AlarmKind::ClusterCaChanged);

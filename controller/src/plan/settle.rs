@@ -228,6 +228,13 @@ fn is_rehearsal(report: &RunReport) -> bool {
     report.rke.as_ref().is_some_and(|rke| rke.rehearsal)
 }
 
+/// Whether a run took every credential back that the old CA made: it was asked for a new one, and made it.
+fn takes_back(view: &RunView, report: &RunReport) -> bool {
+    let made = report.generation.as_ref().and_then(|sealed| sealed.ca_sha256.as_ref());
+    let new = view.record.new_ca_wanted && made.is_some() && made != view.record.ca_sha256.as_ref();
+    new && report.outcome == RunOutcome::Succeeded
+}
+
 fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
     let mut conditions: Vec<Condition> = match &report.rke {
         // What `rke` said of the cluster still holds after a step.
@@ -238,7 +245,8 @@ fn conditions(view: &RunView, report: &RunReport) -> Vec<Condition> {
         Some(_) => Vec::new(),
     };
     // Credentials that were given out stay given out.
-    let marks = view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG).cloned();
+    let stays = !takes_back(view, report);
+    let marks = view.conditions.iter().filter(|c| c.kind == ADMIN_KUBECONFIG && stays).cloned();
     let warnings = report.warnings.iter().map(|w| Condition { kind: "warning".into(), message: w.clone() });
     for condition in marks.chain(warnings) {
         if !conditions.contains(&condition) {

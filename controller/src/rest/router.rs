@@ -47,6 +47,7 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/environments/{env}/clusters/{name}/force-unlock", post(clusters::force_unlock::force_unlock)),
         ("/v1/environments/{env}/clusters/{name}/generations", get(generations::list)),
         ("/v1/environments/{env}/clusters/{name}/health", get(clusters::health::health)),
+        ("/v1/environments/{env}/clusters/{name}/rotate-certificates", post(clusters::rotate::rotate)),
         ("/v1/environments/{env}/clusters/{name}/verify", post(clusters::health::verify)),
         ("/v1/environments/{env}/clusters/{name}/kubeconfig", post(clusters::kubeconfig::kubeconfig)),
         ("/v1/environments/{env}/clusters/{name}/plan", post(clusters::plan::plan)),

@@ -35,6 +35,7 @@ use super::presence::{Presence, Seen};
 use super::retries::Retries;
 use super::spec_secrets::{SpecVault, VaultError, open_secrets};
 use super::watch::Watch;
+use crate::plan::policy::{self, Policy};
 use crate::plan::scopes::Scopes;
 use crate::plan::settle::RetryPolicy;
 use crate::store::{
@@ -70,6 +71,8 @@ pub struct DispatchParts {
     pub vault: Arc<dyn SpecVault>,
     /// Where managed resources may put objects.
     pub scopes: Arc<Scopes>,
+    /// What is refused where.
+    pub policy: Arc<Policy>,
     /// The time.
     pub clock: Clock,
     /// New identifiers.
@@ -88,6 +91,7 @@ pub struct Dispatch {
     retries: Retries,
     vault: Arc<dyn SpecVault>,
     scopes: Arc<Scopes>,
+    policy: Arc<Policy>,
     clock: Clock,
     mint: Mint,
 }
@@ -96,9 +100,10 @@ impl Dispatch {
     /// A conversation with nobody yet.
     #[must_use]
     pub fn new(parts: DispatchParts) -> Self {
-        let DispatchParts { store, watch, presence, lines, leases, retry_policy, vault, scopes, clock, mint } = parts;
+        let DispatchParts { store, watch, presence, lines, leases, retry_policy, vault, scopes, policy, clock, mint } =
+            parts;
         let retries = Retries::new(Arc::clone(&store), watch.clone());
-        Self { store, watch, presence, lines, leases, retry_policy, retries, vault, scopes, clock, mint }
+        Self { store, watch, presence, lines, leases, retry_policy, retries, vault, scopes, policy, clock, mint }
     }
 
     /// How long a lease lasts without renewal.
@@ -164,6 +169,7 @@ impl Dispatch {
             unsupported: 0,
             contested,
             answers: greeting.answers,
+            rke: greeting.facts.rke,
             asked: BTreeMap::new(),
             orders: sender,
             end: end.clone(),
@@ -469,6 +475,10 @@ impl Dispatch {
                 Err(error) => return self.unreadable(agent, attempt, fence, error).await,
             }
         }
+        if let Some(failure) = self.forbidden(agent, session, &assignment) {
+            tracing::warn!(%agent, %attempt, %operation, reason = failure.message, "a task is refused by policy");
+            return self.refuse(agent, attempt, fence, failure).await;
+        }
         if assignment.kind == TaskKind::Configure {
             let scope = self.scopes.of(&assignment.environment);
             match manifests::input(&*self.vault, scope, &resources) {
@@ -518,6 +528,30 @@ impl Dispatch {
             retryable: false,
             remedy: "Start the controller with the master key that sealed them.".into(),
         };
+        self.refuse(agent, attempt, fence, failure).await;
+    }
+
+    /// Why the environment's policy does not let this agent do a task; nothing when it does. It was asked when
+    /// the operation was accepted; which agent would take it was not known then.
+    fn forbidden(&self, agent: AgentId, session: SessionId, assignment: &Assignment) -> Option<Failure> {
+        let (kind, rule) = (assignment.kind, self.policy.rule(&assignment.environment));
+        if !kind.builds() && kind != TaskKind::RotateCertificates {
+            return None;
+        }
+        let rke = self.lines.with(agent, session, |line| line.rke.clone()).flatten();
+        let spec = Some(&assignment.spec).filter(|_| kind.builds());
+        let verdict = policy::judge(rule, rke.as_slice(), spec, self.clock.now());
+        (!verdict.refused.is_empty()).then(|| Failure {
+            class: FailureClass::Config,
+            message: format!("the environment's policy refuses it: {}", verdict.refused.join("; ")),
+            line: None,
+            retryable: false,
+            remedy: "Give the agent an `rke` that the policy allows, or choose another version, and retry.".into(),
+        })
+    }
+
+    /// Settles a task that was leased and is not sent.
+    async fn refuse(&self, agent: AgentId, attempt: AttemptId, fence: Fence, failure: Failure) {
         let report = RunReport {
             attempt,
             fence,
@@ -532,7 +566,7 @@ impl Dispatch {
             findings: None,
         };
         if let Err(error) = self.report(agent, report).await {
-            tracing::error!(%attempt, %error, "cannot settle a task whose secrets do not open");
+            tracing::error!(%attempt, %error, "cannot settle a task that is refused");
         }
     }
 

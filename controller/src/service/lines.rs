@@ -12,7 +12,7 @@ use std::time::Duration;
 use cratekube_common::domain::environment::EnvironmentPattern;
 use cratekube_common::domain::id::{AgentId, AttemptId, QueryId, SessionId, VolumeId};
 use cratekube_common::domain::query::{Answer, Query, QueryKind};
-use cratekube_common::domain::run::RunVerdict;
+use cratekube_common::domain::run::{RkeBinary, RunVerdict};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,8 @@ pub(super) struct Line {
     pub(super) contested: Vec<VolumeId>,
     /// Kinds of questions that it answers.
     pub(super) answers: Vec<QueryKind>,
+    /// The `rke` that it runs.
+    pub(super) rke: Option<RkeBinary>,
     /// Who waits for which answer; none does when the line is gone.
     pub(super) asked: BTreeMap<QueryId, oneshot::Sender<Answer>>,
     pub(super) orders: mpsc::Sender<Order>,

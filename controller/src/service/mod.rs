@@ -26,6 +26,7 @@ pub mod questions;
 pub mod resources;
 pub mod retries;
 pub mod revocations;
+pub mod rotation;
 pub mod spec_secrets;
 pub mod users;
 pub mod versions;

@@ -39,7 +39,7 @@ use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::revocation::Revocation;
-use cratekube_common::domain::run::{RunReport, RunVerdict};
+use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
 pub use contract::*;
@@ -56,6 +56,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Records an operation on an existing cluster (a removal; later kinds come the same way).
     async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError>;
+
+    /// Records a rotation of certificates. An operation of this kind that repeats another one renews what that
+    /// one was to renew, and is recorded by [`Self::accept_operation`].
+    async fn accept_rotation(&self, request: AcceptOperation, rotation: Rotation) -> Result<Acceptance, StoreError>;
 
     /// Records a changed spec with its operation, if the cluster is still the one that was looked at.
     /// The spec before it is kept as a revision. An operation that is called off before anything of it

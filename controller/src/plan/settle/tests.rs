@@ -96,7 +96,8 @@ fn success_without_usable_state_is_a_failure_of_the_state() {
 #[test]
 fn hostile_row_60_a_changed_ca_fails_the_operation_and_keeps_the_record() {
     let mut view = view(TaskKind::Provision);
-    view.record = StateRecord { newest: Some(1), same_number: None, ca_sha256: Some("ca".into()) };
+    view.record =
+        StateRecord { newest: Some(1), same_number: None, ca_sha256: Some("ca".into()), new_ca_wanted: false };
     let s = decide(&view, &report(RunOutcome::Succeeded, Some(manifest(2, "evil"))));
     assert_eq!(s.failure.as_ref().unwrap().class, FailureClass::State);
     assert!(!s.failure.unwrap().retryable);
@@ -106,7 +107,8 @@ fn hostile_row_60_a_changed_ca_fails_the_operation_and_keeps_the_record() {
 #[test]
 fn hostile_row_59_an_older_generation_fails_even_a_failed_run_as_state() {
     let mut view = view(TaskKind::Provision);
-    view.record = StateRecord { newest: Some(7), same_number: None, ca_sha256: Some("ca".into()) };
+    view.record =
+        StateRecord { newest: Some(7), same_number: None, ca_sha256: Some("ca".into()), new_ca_wanted: false };
     let s = decide(&view, &report(RunOutcome::Failed(failure(FailureClass::Unreachable)), Some(manifest(7, "ca"))));
     let failed = s.failure.unwrap();
     assert_eq!(failed.class, FailureClass::State);
@@ -317,7 +319,7 @@ proptest! {
             operation,
             pending: (0..pending).map(|n| TaskId(Uuid::from_u128(n))).collect(),
             attempts,
-            record: StateRecord { newest, same_number: None, ca_sha256: newest.map(|_| "ca".into()) },
+            record: StateRecord { newest, same_number: None, ca_sha256: newest.map(|_| "ca".into()), new_ca_wanted: false },
             ..view(kind)
         };
         let failure = failure(FailureClass::ALL[class]);

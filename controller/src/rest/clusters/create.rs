@@ -169,6 +169,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_rke_below_the_floor_that_takes_the_work_later_is_refused_then() {
+        let floor = Rule { refuse_below_floor: true, ..Rule::default() };
+        let world = World::under(Policy { default: floor, environments: Vec::new() }).await;
+        let id = world.create("web").await;
+        let bastion = world.house.bastion("bastion-1", "prod").await;
+        let rke = RkeBinary { version: "v1.4.18".into(), sha256: "00".into(), rehearsal: false };
+        let mut agent = world.connect_with(bastion, Vec::new(), Some(rke)).await;
+        agent.ready().await;
+        let operation = world.get(&format!("/v1/operations/{id}")).await.json();
+        assert_eq!((&operation["state"], &operation["failure"]["class"]), (&json!("failed"), &json!("config")));
+        assert!(operation["failure"]["message"].as_str().unwrap().contains("CVE-2023-32191"), "{operation}");
+        let told = agent.connected.orders.try_recv();
+        assert!(!matches!(told, Ok(crate::service::conversation::Order::Assign(_))), "nothing is sent: {told:?}");
+    }
+
+    #[tokio::test]
     async fn every_mistake_is_named_at_once_with_its_place() {
         let world = World::new().await;
         world.house.bastion("bastion-1", "*").await;

@@ -10,6 +10,7 @@ pub(super) mod protect;
 pub(super) mod provision;
 pub(super) mod recover_state;
 pub(super) mod remove;
+pub(super) mod rotate;
 pub(super) mod show;
 pub(super) mod update;
 mod wanted;

@@ -76,6 +76,7 @@ pub(super) struct IdempotencyHeader {
         clusters::kubeconfig::kubeconfig,
         clusters::health::health,
         clusters::health::verify,
+        clusters::rotate::rotate,
         generations::list,
         revisions::list,
         resources::of_cluster::all,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use cratekube_common::domain::agent::AgentFacts;
 use cratekube_common::domain::id::AgentId;
 use cratekube_common::domain::query::{Answer, Query, QueryKind};
-use cratekube_common::domain::run::Assignment;
+use cratekube_common::domain::run::{Assignment, RkeBinary};
 
 use super::World;
 use crate::service::conversation::{Connected, Greeting, Order};
@@ -21,9 +22,19 @@ pub(in crate::rest) struct Agent {
 impl World {
     /// Connects a bastion's agent, which answers questions of these kinds.
     pub(in crate::rest) async fn connect(&self, bastion: Bastion, answers: Vec<QueryKind>) -> Agent {
+        self.connect_with(bastion, answers, None).await
+    }
+
+    /// Connects a bastion's agent, which runs this `rke`.
+    pub(in crate::rest) async fn connect_with(
+        &self,
+        bastion: Bastion,
+        answers: Vec<QueryKind>,
+        rke: Option<RkeBinary>,
+    ) -> Agent {
         let agent = self.house.store.agent(bastion.agent).await.unwrap().unwrap();
         let greeting = Greeting {
-            facts: facts(bastion.volume),
+            facts: AgentFacts { rke, ..facts(bastion.volume) },
             runs: Vec::new(),
             agent_now: self.house.now(),
             address: "192.0.2.9".into(),

@@ -17,7 +17,7 @@ use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::revocation::Revocation;
-use cratekube_common::domain::run::{RunReport, RunVerdict};
+use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 
 use crate::plan::settle::RetryPolicy;
@@ -57,6 +57,7 @@ macro_rules! every_verb {
 every_verb! {
     accept_provision(_a: AcceptProvision) -> Acceptance;
     accept_operation(_a: AcceptOperation) -> Acceptance;
+    accept_rotation(_a: AcceptOperation, _b: Rotation) -> Acceptance;
     accept_reconfigure(_a: AcceptReconfigure) -> Acceptance;
     repeated(_a: Idempotency, _b: Timestamp) -> Option<Acceptance>;
     put_resource(_a: PutResource) -> ResourceChange;

@@ -191,7 +191,7 @@ impl World {
         let tokens = Arc::new(tokens);
         let signing_keys = signing::Watched::new(dir.path().to_owned(), envelope, Arc::clone(&tokens));
         let store = store.unwrap_or_else(|| house.store.clone());
-        let scopes = Arc::new(scopes());
+        let (scopes, policy) = (Arc::new(scopes()), Arc::new(policy));
         let (lines, mint) = (Lines::default(), Mint::system(clock.clone()));
         let dispatch = Arc::new(Dispatch::new(DispatchParts {
             store: store.clone(),
@@ -202,6 +202,7 @@ impl World {
             retry_policy: RetryPolicy::NEVER,
             vault: Arc::new(Backwards),
             scopes: scopes.clone(),
+            policy: policy.clone(),
             clock: clock.clone(),
             mint: mint.clone(),
         }));
@@ -213,7 +214,7 @@ impl World {
             clock,
             mint,
             vault: Arc::new(Backwards),
-            policy: Arc::new(policy),
+            policy,
             chain: Arc::new(Chain::default()),
             scopes,
             stale_after: Duration::from_secs(24 * 3_600),

@@ -63,6 +63,7 @@ pub(super) const TABLE: &[Row] = &[
     row("GET", "/v1/environments/{env}/clusters/{name}/resources/{resource}", In(Viewer), "", 404),
     row("PUT", "/v1/environments/{env}/clusters/{name}/resources/{resource}", In(Operator), "{}", 422),
     row("DELETE", "/v1/environments/{env}/clusters/{name}/resources/{resource}", In(Operator), "", 404),
+    row("POST", "/v1/environments/{env}/clusters/{name}/rotate-certificates", In(Operator), "{}", 412),
     row("POST", "/v1/environments/{env}/clusters/{name}/verify", In(Operator), "", 412),
     row("GET", "/v1/environments/{env}/resources", In(Viewer), "", 200),
     row("GET", "/v1/environments/{env}/resources/{resource}", In(Viewer), "", 404),

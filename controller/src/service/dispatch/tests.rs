@@ -65,6 +65,7 @@ async fn started(house: &House) -> Dispatch {
         leases: Leases::new(TTL, clock.clone()),
         retry_policy: THRICE,
         scopes: Arc::default(),
+        policy: Arc::default(),
         vault: Arc::new(Open),
         mint: Mint::system(clock.clone()),
         clock,

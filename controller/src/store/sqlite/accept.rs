@@ -8,9 +8,11 @@ use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase};
 use cratekube_common::domain::id::{ClusterId, OperationId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{self, Operation, OperationEvent, OperationKind, OperationState};
+use cratekube_common::domain::run::Rotation;
 use cratekube_common::domain::task::{self, TaskEvent, TaskState};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Map;
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
@@ -90,9 +92,22 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
         OperationKind::Provision => provision_again(db, request, &cluster),
         OperationKind::Reconfigure => reconfigure::again(db, request, &cluster),
         OperationKind::RecoverState => recover_state(db, request, &cluster),
-        OperationKind::Configure | OperationKind::Verify => upkeep::accept(db, request, &cluster),
+        OperationKind::Configure | OperationKind::Verify | OperationKind::RotateCertificates => {
+            upkeep::accept(db, request, &cluster)
+        }
         kind => Ok(Acceptance::NotAllowed(format!("This release cannot do {kind}."))),
     }
+}
+
+/// Records a rotation of certificates, and which.
+pub(super) fn rotation(db: &Connection, request: &AcceptOperation, rotation: &Rotation) -> Result<Acceptance, Fault> {
+    let accepted = operation(db, request)?;
+    if let Acceptance::Accepted(operation) = &accepted {
+        let options = json(&Map::from_iter([(Rotation::INPUT.to_owned(), serde_json::to_value(rotation)?)]))?;
+        let sql = "UPDATE operations SET options = ?2 WHERE id = ?1";
+        db.prepare_cached(sql)?.execute(params![key(operation.id), options])?;
+    }
+    Ok(accepted)
 }
 
 /// Protects a cluster against removal, or ends that.

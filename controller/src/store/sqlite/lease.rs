@@ -42,6 +42,7 @@ pub(super) struct RawLease {
     /// What the steps before it found, by their kinds.
     earlier: Map<String, Value>,
     asked: OperationKind,
+    options: Option<Value>,
     /// The managed resources of the cluster, for a configuration.
     resources: Vec<SealedResource>,
 }
@@ -62,7 +63,11 @@ impl RawLease {
             spec: rows::spec(&self.spec).map_err(Fault::Damaged)?,
             known: self.known,
             recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
-            input: TaskInput(if self.kind.is_rke() { Value::Null } else { json!({ "earlier": self.earlier }) }),
+            input: TaskInput(match self.kind {
+                TaskKind::RotateCertificates => self.options.unwrap_or_default(),
+                kind if kind.is_rke() => Value::Null,
+                _ => json!({ "earlier": self.earlier }),
+            }),
         };
         Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets, asked: self.asked, resources: self.resources })
     }
@@ -248,6 +253,7 @@ pub(super) fn phase_at_start(asked: OperationKind, phase: ClusterPhase) -> Resul
         OperationKind::Provision => cluster::transition(phase, ClusterEvent::ProvisionStarted),
         OperationKind::Reconfigure => begin_change(phase),
         OperationKind::RecoverState => cluster::transition(phase, ClusterEvent::RecoveryStarted),
+        OperationKind::RotateCertificates => cluster::transition(phase, ClusterEvent::UpdateStarted),
         _ => Ok(phase),
     }
 }
@@ -297,7 +303,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
     let mut select = db.prepare_cached(
         "SELECT a.id, a.fence, a.task, a.kind, a.operation, c.id, c.environment, c.name, a.volume, c.generation, \
              c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets, o.recover_generation, \
-             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0), o.kind \
+             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0), o.kind, o.options \
          FROM attempts a JOIN clusters c ON c.id = a.cluster_id JOIN operations o ON o.id = a.operation \
          WHERE a.seq = ?1",
     )?;
@@ -320,6 +326,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             recovery: Recovery { generation: rows::count_or_null(row, 14)?, newest_recorded: rows::count(row, 15)? },
             earlier: Map::new(),
             asked: rows::word(row, 16)?,
+            options: rows::document_or_null(row, 17)?,
             resources: Vec::new(),
         })
     })?;

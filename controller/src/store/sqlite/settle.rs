@@ -13,10 +13,11 @@ use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, OperationId, TaskId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{self, OperationState};
-use cratekube_common::domain::run::RunReport;
+use cratekube_common::domain::run::{Rotation, RunReport};
 use cratekube_common::domain::task::{self, TaskEvent, TaskKind, TaskState};
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
 
 use super::attempts::{self, Held};
 use super::fault::Fault;
@@ -197,16 +198,22 @@ fn read_run(db: &Connection, id: AttemptId, reported: Option<&Manifest>) -> Resu
         "SELECT t.id, t.kind, t.state, o.state, o.warnings, c.id, c.phase, c.conditions, c.ca_sha256, c.operation, \
              (SELECT count(*) FROM attempts s WHERE s.operation = a.operation AND s.task = a.task \
                   AND s.state <> 'released'), \
-             (SELECT max(number) FROM generations WHERE cluster_id = c.id), a.taken_over, o.kind \
+             (SELECT max(number) FROM generations WHERE cluster_id = c.id), a.taken_over, o.kind, o.options \
          FROM attempts a JOIN tasks t ON t.id = a.task JOIN operations o ON o.id = a.operation \
          JOIN clusters c ON c.id = a.cluster_id WHERE a.id = ?1",
     )?;
     let mut run = select.query_row([key(id)], |row| {
-        let record = StateRecord { newest: rows::count_or_null(row, 11)?, same_number: None, ca_sha256: row.get(8)? };
+        let kind: TaskKind = rows::word(row, 1)?;
+        let record = StateRecord {
+            newest: rows::count_or_null(row, 11)?,
+            same_number: None,
+            ca_sha256: row.get(8)?,
+            new_ca_wanted: kind == TaskKind::RotateCertificates && renews_ca(rows::document_or_null(row, 14)?),
+        };
         let view = RunView {
             operation: rows::word(row, 3)?,
             asked: rows::word(row, 13)?,
-            kind: rows::word(row, 1)?,
+            kind,
             pending: Vec::new(),
             attempts: row.get(10)?,
             taken_over: row.get(12)?,
@@ -226,6 +233,11 @@ fn read_run(db: &Connection, id: AttemptId, reported: Option<&Manifest>) -> Resu
     run.view.pending = pending(db, id)?;
     run.view.record.same_number = recorded(db, run.view.cluster, reported)?;
     Ok(run)
+}
+
+/// Whether an operation's options ask for a new CA.
+fn renews_ca(options: Option<Value>) -> bool {
+    options.is_some_and(|options| options[Rotation::INPUT]["ca"] == true)
 }
 
 fn pending(db: &Connection, id: AttemptId) -> Result<Vec<TaskId>, Fault> {

@@ -1,5 +1,5 @@
-//! Recording what is done with a cluster that is there, and that leaves it what it is: configuring and
-//! checking it.
+//! Recording what is done with a cluster that is there, and that leaves its spec what it is: configuring it,
+//! checking it, renewing its certificates.
 
 use cratekube_common::domain::cluster::ClusterPhase;
 use cratekube_common::domain::task::TaskState;
@@ -18,6 +18,9 @@ pub(super) fn accept(db: &Connection, request: &AcceptOperation, cluster: &Live)
     let operation = accept::asked(request, cluster);
     let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
     accept::record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
+    // One that repeats another one does what that one was to do.
+    let sql = "UPDATE operations SET options = (SELECT options FROM operations WHERE id = ?2) WHERE id = ?1";
+    db.prepare_cached(sql)?.execute(params![key(operation.id), operation.retry_of.map(key)])?;
     db.prepare_cached("UPDATE clusters SET operation = ?2, phase_before = ?3, updated_at = ?4 WHERE id = ?1")?
         .execute(params![key(cluster.id), key(operation.id), cluster.phase.as_str(), request.now.as_millis()])?;
     Ok(Acceptance::Accepted(Box::new(operation)))

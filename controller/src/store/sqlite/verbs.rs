@@ -18,7 +18,7 @@ use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::revocation::Revocation;
-use cratekube_common::domain::run::{RunReport, RunVerdict};
+use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 use tokio::sync::watch;
 
@@ -49,6 +49,10 @@ impl Store for SqliteStore {
 
     async fn accept_operation(&self, request: AcceptOperation) -> Result<Acceptance, StoreError> {
         self.writer.run(move |db| accept::operation(db, &request)).await
+    }
+
+    async fn accept_rotation(&self, request: AcceptOperation, rotation: Rotation) -> Result<Acceptance, StoreError> {
+        self.writer.run(move |db| accept::rotation(db, &request, &rotation)).await
     }
 
     async fn accept_reconfigure(&self, request: AcceptReconfigure) -> Result<Acceptance, StoreError> {
