@@ -27,6 +27,7 @@ pub mod resources;
 pub mod retries;
 pub mod revocations;
 pub mod spec_secrets;
+pub mod summary;
 pub mod users;
 pub mod versions;
 pub mod watch;
