@@ -229,6 +229,7 @@ impl<L: Listener> Controller<L> {
             shutdown: shutdown.soft.clone(),
             checks: Vec::new(),
             metrics: counted.clone(),
+            certificates: certificates(Arc::clone(&authority), Arc::clone(&renewals)),
         });
         let tls = |config| Security::Tls(Arc::new(config));
         let rest_edge = edge("rest", tls(rest_tls), rest::router(rest_state.clone()), Limits::rest());
@@ -357,6 +358,14 @@ impl<L: Listener> Controller<L> {
         store.close().await;
         tracing::info!("controller stopped");
     }
+}
+
+/// Tells when the certificates of the controller end.
+fn certificates(authority: Arc<Authority>, renewals: Arc<Vec<Renewal>>) -> rest::Certificates {
+    Arc::new(move || {
+        let own = renewals.iter().filter_map(|renewal| Some((renewal.name(), renewal.not_after()?)));
+        authority.not_after().map(|ends| ("ca", ends)).into_iter().chain(own).collect()
+    })
 }
 
 /// Opens the data directory that the configuration names.

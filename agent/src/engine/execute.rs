@@ -54,7 +54,7 @@ pub(crate) async fn execute(
     wishes: watch::Receiver<Wish>,
 ) {
     let attempt = assignment.attempt;
-    tracing::info!(%attempt, kind = %assignment.kind, environment = %assignment.environment, cluster = %assignment.name, fence = %assignment.fence, "assigned");
+    tracing::info!(%attempt, operation = %assignment.operation, request_id = assignment.request_id, kind = %assignment.kind, environment = %assignment.environment, cluster = %assignment.name, fence = %assignment.fence, "assigned");
     let assignment = Arc::new(assignment);
     match start(&core, &volume, &assignment, &wishes).await {
         Ok(Started::Live(live)) => attend::attend(core, *live, wishes).await,
@@ -386,6 +386,7 @@ impl Preparation<'_> {
             task: assignment.task,
             kind: assignment.kind,
             operation: assignment.operation,
+            request_id: assignment.request_id.clone(),
             cluster: assignment.cluster,
             environment: assignment.environment.clone(),
             name: assignment.name.clone(),

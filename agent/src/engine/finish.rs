@@ -117,7 +117,7 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
     write_result(core, &live.journal, &report);
     tidy(core, &live.cluster);
     core.settings.metrics.run_ended(&report);
-    tracing::info!(attempt = %record.attempt, outcome = outcome_name(&report.outcome), exit = ?report.exit, generation = report.generation.as_ref().map(|m| m.number), output_bytes = report.output_bytes, "a run is over");
+    tracing::info!(attempt = %record.attempt, request_id = record.request_id, outcome = outcome_name(&report.outcome), exit = ?report.exit, generation = report.generation.as_ref().map(|m| m.number), output_bytes = report.output_bytes, "a run is over");
     report
 }
 

@@ -204,6 +204,7 @@ fn refused_status(root: &Path, why: &VolumeRefusal) -> Option<VolumeStatus> {
         free_bytes: 0,
         total_bytes: 0,
         fault: Some(why.to_string()),
+        reserve_bytes: None,
         scrub: None,
     })
 }
@@ -227,6 +228,7 @@ impl Engine for LocalEngine {
         for status in &mut volumes {
             let unread = || self.core.unread.get()?.get(&status.id).cloned();
             status.fault = status.fault.take().or_else(unread);
+            status.reserve_bytes = Some(self.core.settings.min_free_bytes);
         }
         volumes.extend(self.core.refused.iter().cloned());
         volumes

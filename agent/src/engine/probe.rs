@@ -41,6 +41,7 @@ impl Probe {
             free_bytes: 0,
             total_bytes: 0,
             fault: Some(format!("the volume does not answer within {} s", ANSWER_WITHIN.as_secs())),
+            reserve_bytes: None,
             scrub: self.volume.scrubbed(),
         })
     }

@@ -391,7 +391,7 @@ impl<'a> Talk<'a> {
         } else if self.engine.free_slots() == 0 {
             self.decline(attempt, fence, "the agent has no free slot");
         } else {
-            tracing::info!(%attempt, %fence, kind = %assignment.kind, cluster = %assignment.name,
+            tracing::info!(%attempt, %fence, request_id = assignment.request_id, kind = %assignment.kind, cluster = %assignment.name,
                 environment = %assignment.environment, "took an assignment");
             self.engine.assign(assignment);
         }

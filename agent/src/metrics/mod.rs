@@ -33,12 +33,18 @@ struct Counted {
 
 impl Default for Metrics {
     fn default() -> Self {
+        // There from the start: an alert on growth does not see the step from nothing to one.
+        let from_zero = |label: &'static str, words: &[&str]| {
+            let family = Family::<Labels, Counter>::default();
+            words.iter().for_each(|word| drop(family.get_or_create(&labels([(label, word)]))));
+            family
+        };
         Self(Arc::new(Counted {
             runs: Family::default(),
             run_seconds: Histogram::new(LONG),
             connected: Gauge::default(),
             sessions: Counter::default(),
-            connections_failed: Family::default(),
+            connections_failed: from_zero("reason", &["refused", "unreachable"]),
             output_sent: Counter::default(),
             renewals: Counter::default(),
             certificate_ends: Gauge::default(),

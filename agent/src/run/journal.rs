@@ -51,6 +51,9 @@ pub struct RunRecord {
     pub kind: TaskKind,
     /// The operation.
     pub operation: OperationId,
+    /// The request that the operation came from; empty when that is not known.
+    #[serde(default)]
+    pub request_id: String,
     /// The cluster.
     pub cluster: ClusterId,
     /// Its environment.

@@ -328,6 +328,7 @@ impl Volume {
             free_bytes,
             total_bytes,
             fault,
+            reserve_bytes: None,
             scrub: self.scrubbed(),
         }
     }

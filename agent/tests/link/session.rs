@@ -36,6 +36,7 @@ fn assignment(attempt: AttemptId) -> v1::Assignment {
         task: id.into(),
         kind: TaskKind::Provision,
         operation: id.into(),
+        request_id: "r-1".into(),
         cluster: id.into(),
         environment: "prod".parse().unwrap(),
         name: "one".parse().unwrap(),

@@ -173,6 +173,7 @@ impl World {
             task: self.mint.id(),
             kind,
             operation: self.mint.id(),
+            request_id: "r-1".into(),
             cluster: self.cluster,
             environment: "prod".parse().unwrap(),
             name: "blue".parse().unwrap(),

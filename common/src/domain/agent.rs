@@ -85,9 +85,21 @@ pub struct VolumeStatus {
     pub total_bytes: u64,
     /// Why it is not served, when it is not.
     pub fault: Option<String>,
+    /// Bytes that must be free beyond three copies of the state, or no run begins; none where its agent does
+    /// not say.
+    #[serde(default)]
+    pub reserve_bytes: Option<u64>,
     /// What the last scrub found; none before the first.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
+}
+
+impl VolumeStatus {
+    /// Whether it has less space than must be free for a run to begin.
+    #[must_use]
+    pub fn below_reserve(&self) -> bool {
+        self.fault.is_none() && self.reserve_bytes.is_some_and(|reserve| self.free_bytes < reserve)
+    }
 }
 
 /// What came of reading everything again that is sealed on a volume.

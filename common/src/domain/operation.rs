@@ -145,6 +145,9 @@ pub struct Operation {
     pub reason: Option<String>,
     /// The operation that this one repeats.
     pub retry_of: Option<OperationId>,
+    /// The request that it came from; none for those of earlier releases.
+    #[serde(default)]
+    pub request_id: Option<String>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When the first attempt was leased.

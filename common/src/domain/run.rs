@@ -27,6 +27,8 @@ pub struct Assignment {
     pub kind: TaskKind,
     /// The operation, for logs and manifests.
     pub operation: OperationId,
+    /// The request that the operation came from, for logs; empty when that is not known.
+    pub request_id: String,
     /// The cluster.
     pub cluster: ClusterId,
     /// Its environment.

@@ -16,6 +16,7 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cratekube_common::domain::alarm::AlarmKind;
 use cratekube_common::metrics::{Counter, Family, Histogram, Histograms, Labels, Registry, labels, long, short};
 use http::StatusCode;
 
@@ -53,21 +54,28 @@ struct Counted {
 impl Default for Counted {
     fn default() -> Self {
         let seconds = |make: fn() -> Histogram| Histograms::new_with_constructor(make);
+        // What is rare is there from the start: an alert on growth does not see the step from nothing to one.
+        let from_zero = |label: &'static str, words: &[&str]| {
+            let family = Family::<Labels, Counter>::default();
+            words.iter().for_each(|word| drop(family.get_or_create(&labels([(label, word)]))));
+            family
+        };
+        let kinds: Vec<&str> = AlarmKind::ALL.iter().map(|kind| kind.as_str()).collect();
         Self {
             requests: Family::default(),
             request_seconds: seconds(short),
             problems: Family::default(),
-            refusals: Family::default(),
+            refusals: from_zero("caller", &["anonymous", "known"]),
             output_received: Counter::default(),
             output_sent: Counter::default(),
-            enrolments_refused: Family::default(),
+            enrolments_refused: from_zero("reason", &["rate_limited", "token_reused", "refused"]),
             operations: Family::default(),
             operation_seconds: seconds(long),
             operation_wait_seconds: seconds(long),
             attempts: Family::default(),
             attempt_seconds: seconds(long),
             agent_events: Family::default(),
-            alarms: Family::default(),
+            alarms: from_zero("kind", &kinds),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! what is decided here inside the transaction that read the values.
 
 pub mod assignment;
+pub mod attention;
 pub mod cancel;
 pub mod chain;
 pub mod change;

@@ -176,5 +176,49 @@ fn request_id(headers: &HeaderMap, mint: &Mint) -> String {
         !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(safe)
     };
     let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
+    let given = given.or_else(|| traced(headers));
     given.map_or_else(|| mint.id::<uuid::Uuid>().to_string(), ToOwned::to_owned)
+}
+
+/// The trace that the request belongs to, when its header is as W3C's Trace Context wants it.
+fn traced(headers: &HeaderMap) -> Option<&str> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let zero = |text: &str| text.bytes().all(|b| b == b'0');
+    let whole = version != "00" || parts.next().is_none();
+    let good = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && whole;
+    (good && !zero(trace) && !zero(parent)).then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(value: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", value.parse().ok()?);
+        traced(&headers).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn a_trace_names_the_request_when_it_is_well_formed() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(trace(&format!("cc-{id}-00f067aa0ba902b7-01-later")).as_deref(), Some(id), "a later version");
+        for bad in [
+            format!("00-{id}-00f067aa0ba902b7-01-more"),
+            format!("ff-{id}-00f067aa0ba902b7-01"),
+            format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{id}-0000000000000000-01"),
+            format!("00-{id}"),
+            "00-x-y-z".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(trace(&bad), None, "{bad}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::state::{Check, RestState};
+use crate::store::StoreError;
 
 /// How long an answer of the checks is good for.
 const FRESH: Duration = Duration::from_secs(1);
@@ -24,6 +25,9 @@ pub(super) struct CheckResult {
     name: &'static str,
     /// Whether it is well.
     ok: bool,
+    /// What is wrong and what to do, as far as everyone may know; the rest is in the controller's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
 }
 
 /// What `/readyz` answers.
@@ -53,8 +57,9 @@ impl Readiness {
         if let Some((_, report)) = last.filter(|(at, _)| now.saturating_sub(*at) < FRESH) {
             return report;
         }
-        let store = state.service.store.ready().await.map_err(|error| error.to_string());
-        let own = self.checks.iter().map(|(name, check)| (*name, check()));
+        let store = state.service.store.ready().await;
+        let store = store.map_err(|error| (error.to_string(), of_store(&error)));
+        let own = self.checks.iter().map(|(name, check)| (*name, check().map_err(|why| (why, IN_THE_LOG))));
         let checks: Vec<_> =
             [("store", store)].into_iter().chain(own).map(|(name, found)| note(name, &found)).collect();
         let report = Report { ready: checks.iter().all(|check| check.ok), checks };
@@ -64,11 +69,25 @@ impl Readiness {
 }
 
 /// The reason goes to the log; everyone may read the answer.
-fn note(name: &'static str, found: &Result<(), String>) -> CheckResult {
-    if let Err(reason) = found {
+fn note(name: &'static str, found: &Result<(), (String, &'static str)>) -> CheckResult {
+    if let Err((reason, _)) = found {
         tracing::warn!(check = name, %reason, "not ready");
     }
-    CheckResult { name, ok: found.is_ok() }
+    CheckResult { name, ok: found.is_ok(), message: found.as_ref().err().map(|(_, message)| *message) }
+}
+
+const IN_THE_LOG: &str = "The controller's log says why.";
+
+/// What is wrong with the store, without paths and tables.
+fn of_store(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unavailable(_) => {
+            "The store takes no changes: its disk is full, slow or has failed, or another process holds it. Make room \
+             or repair the disk, and restart the controller when it failed."
+        }
+        StoreError::Open(_) => "The store cannot be opened: the controller's log says why.",
+        StoreError::Damaged(_) => "The store is damaged: restore a backup; the controller's log says what was found.",
+    }
 }
 
 /// Alive: the process answers.
@@ -86,7 +105,7 @@ pub(super) async fn readyz(State(state): State<RestState>) -> Response {
     let mut report = state.readiness.report(&state).await;
     if state.shutdown.is_cancelled() {
         report.ready = false;
-        report.checks.push(CheckResult { name: "running", ok: false });
+        report.checks.push(CheckResult { name: "running", ok: false, message: Some("The controller is stopping.") });
     }
     if report.ready {
         return Json(report).into_response();

@@ -42,7 +42,9 @@ mod router;
 mod signing_keys;
 mod sse;
 mod state;
+mod summary;
 mod views;
+mod volumes;
 
 pub use caller::Caller;
 pub use cratekube_common::visible;
@@ -50,7 +52,7 @@ pub use install::Offer;
 pub use limits::Limits;
 pub use problem::{Kind, Problem};
 pub use router::router;
-pub use state::{Check, RestParts, RestState, UserSettings};
+pub use state::{Certificates, Check, RestParts, RestState, UserSettings};
 
 use http::HeaderValue;
 

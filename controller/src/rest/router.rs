@@ -11,7 +11,7 @@ use super::state::RestState;
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
     join_tokens, openapi, operations, orphans, output, problems, quarantine, resources, revisions, revocations,
-    signing_keys,
+    signing_keys, summary, volumes,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -72,6 +72,10 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/operations/{id}/retry", post(operations::retry::retry)),
         ("/v1/admin/agents", get(agents::list::list)),
         ("/v1/admin/agents/{id}", get(agents::show::show)),
+        ("/v1/admin/agents/{id}/history", get(agents::history::list)),
+        ("/v1/admin/summary", get(summary::show)),
+        ("/v1/admin/volumes", get(volumes::list)),
+        ("/v1/admin/volumes/{id}", get(volumes::show)),
         ("/v1/admin/agents/{id}/revoke", post(agents::bar::revoke)),
         ("/v1/admin/agents/{id}/ban", post(agents::bar::ban)),
         ("/v1/admin/agents/{id}/unban", post(agents::bar::unban)),

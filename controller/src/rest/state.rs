@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use cratekube_common::domain::time::Timestamp;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,9 @@ use crate::service::Service;
 
 /// One thing that must be well for the controller to be ready; answers in a sentence why it is not.
 pub type Check = (&'static str, Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+/// Tells when certificates of the controller end, by name.
+pub type Certificates = Arc<dyn Fn() -> Vec<(&'static str, Timestamp)> + Send + Sync>;
 
 /// Attempts to exchange an API key, from one address: a person who mistypes is not stopped, a program
 /// that guesses is.
@@ -72,6 +76,8 @@ pub struct RestParts {
     pub checks: Vec<Check>,
     /// Counts what happens here.
     pub metrics: Metrics,
+    /// When certificates of the controller end.
+    pub certificates: Certificates,
 }
 
 /// What every endpoint can reach. Cheap to clone.
@@ -94,6 +100,10 @@ pub struct Inner {
     pub(super) readiness: Readiness,
     pub(super) refusals: RefusalLog,
     pub(super) metrics: Metrics,
+    pub(super) certificates: Certificates,
+    /// When this controller began, by the monotonic clock and by the wall's.
+    pub(super) began: Duration,
+    pub(super) started_at: Timestamp,
 }
 
 impl RestState {
@@ -103,6 +113,9 @@ impl RestState {
         Self(Arc::new(Inner {
             readiness: Readiness::new(parts.checks, parts.service.clock.clone()),
             refusals: RefusalLog::new(parts.service.clock.clone()),
+            began: parts.service.clock.monotonic(),
+            started_at: parts.service.clock.now(),
+            certificates: parts.certificates,
             gate: Gate::new(&parts.limits),
             logins: Buckets::new(LOGINS_EACH, LOGINS_ALL, parts.service.clock.clone()),
             users: parts.users,

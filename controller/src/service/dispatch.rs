@@ -490,7 +490,8 @@ impl Dispatch {
                 Err(error) => return self.unreadable(agent, attempt, fence, error).await,
             }
         }
-        tracing::info!(%agent, %attempt, %operation, kind = %assignment.kind, "task assigned");
+        let request_id = assignment.request_id.as_str();
+        tracing::info!(%agent, %attempt, %operation, request_id, kind = %assignment.kind, "task assigned");
         if self.assign(agent, session, assignment) {
             return self.watch.announce(operation);
         }

@@ -28,6 +28,7 @@ pub mod retries;
 pub mod revocations;
 pub mod rotation;
 pub mod spec_secrets;
+pub mod summary;
 pub mod users;
 pub mod versions;
 pub mod watch;

@@ -382,6 +382,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// renewed any more. Returns how many.
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
 
+    /// What may need somebody; of each kind at most `limit`.
+    async fn attention(&self, limit: usize) -> Result<Attention, StoreError>;
+
+    /// Volumes that were ever served, by id.
+    async fn volumes(&self, page: PageRequest) -> Result<Page<VolumeRecord>, StoreError>;
+
+    /// A volume that was ever served.
+    async fn volume(&self, id: VolumeId) -> Result<Option<VolumeRecord>, StoreError>;
+
+    /// Clusters on a volume that are not removed, oldest first.
+    async fn clusters_on(&self, volume: VolumeId, page: PageRequest) -> Result<Page<Cluster>, StoreError>;
+
+    /// What happened to an agent and what it ran, newest first, as far back as events are kept.
+    async fn agent_events(&self, agent: AgentId, page: PageRequest) -> Result<Page<Event>, StoreError>;
+
     /// What the store holds, in numbers.
     async fn figures(&self) -> Result<Figures, StoreError>;
 

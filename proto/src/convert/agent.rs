@@ -77,6 +77,7 @@ impl TryFrom<v1::Volume> for VolumeStatus {
             free_bytes: wire.free_bytes,
             total_bytes: wire.total_bytes,
             fault: if wire.fault.is_empty() { None } else { Some(bounded("volume.fault", wire.fault)?) },
+            reserve_bytes: wire.reserve_bytes,
             scrub: wire.scrub.map(TryInto::try_into).transpose()?,
         })
     }
@@ -90,6 +91,7 @@ impl From<VolumeStatus> for v1::Volume {
             free_bytes: volume.free_bytes,
             total_bytes: volume.total_bytes,
             fault: volume.fault.unwrap_or_default(),
+            reserve_bytes: volume.reserve_bytes,
             scrub: volume.scrub.map(Into::into),
         }
     }

@@ -18,6 +18,7 @@ impl From<Assignment> for v1::Assignment {
             task: a.task.to_string(),
             kind: a.kind.to_string(),
             operation: a.operation.to_string(),
+            request_id: a.request_id,
             cluster: a.cluster.to_string(),
             environment: a.environment.to_string(),
             name: a.name.to_string(),
@@ -39,6 +40,7 @@ impl TryFrom<v1::Assignment> for Assignment {
             task: parse("task", &wire.task)?,
             kind: parse("kind", &wire.kind)?,
             operation: parse("operation", &wire.operation)?,
+            request_id: request_id(wire.request_id),
             cluster: parse("cluster", &wire.cluster)?,
             environment: parse("environment", &wire.environment)?,
             name: parse("name", &wire.name)?,
@@ -49,6 +51,12 @@ impl TryFrom<v1::Assignment> for Assignment {
             input: TaskInput(read_document("input_json", &wire.input_json)?),
         })
     }
+}
+
+/// An id goes into logs and files: one that is not as ids are made is not taken.
+fn request_id(id: String) -> String {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if id.len() <= 64 && id.bytes().all(safe) { id } else { String::new() }
 }
 
 fn read_spec(json: &str) -> Result<cratekube_common::domain::cluster::spec::ClusterSpec, Malformed> {

@@ -195,6 +195,7 @@ fn controller_message() -> Target {
         fence: 3,
         task: id.clone(),
         kind: "provision".into(),
+        request_id: "r-1".into(),
         operation: id.clone(),
         cluster: id.clone(),
         environment: "prod".into(),

@@ -105,6 +105,7 @@ impl Hello<'_> {
             total_bytes: 1 << 30,
             fault: String::new(),
             scrub: None,
+            reserve_bytes: None,
         };
         let held = |a: &v1::Assignment| v1::HeldRun {
             attempt: a.attempt.clone(),

@@ -181,7 +181,15 @@ impl Engine for FakeEngine {
 
     async fn volumes(&self) -> Vec<VolumeStatus> {
         let id: VolumeId = Uuid::from_u128(3).into();
-        vec![VolumeStatus { id, path: "/mnt/state".into(), free_bytes: 1, total_bytes: 2, fault: None, scrub: None }]
+        vec![VolumeStatus {
+            id,
+            path: "/mnt/state".into(),
+            free_bytes: 1,
+            total_bytes: 2,
+            fault: None,
+            reserve_bytes: Some(1),
+            scrub: None,
+        }]
     }
 
     fn held_runs(&self) -> Vec<HeldRun> {

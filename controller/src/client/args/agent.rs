@@ -12,7 +12,7 @@ pub(in crate::client) enum AgentCommand {
     /// List agents by name
     #[command(after_help = "Example:\n  cratekube agent list")]
     List(List),
-    /// Show one agent: what it runs, its volumes, its certificate
+    /// Show one agent: what it runs, its volumes, its certificate, what happened to it last
     #[command(after_help = "Example:\n  cratekube agent get bastion-1")]
     Get(One),
     /// Give an agent nothing new; what it runs goes on

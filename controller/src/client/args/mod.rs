@@ -7,6 +7,7 @@ pub(super) mod audit;
 pub(super) mod cluster;
 pub(super) mod login;
 pub(super) mod operation;
+pub(super) mod volume;
 
 use std::time::Duration;
 
@@ -83,6 +84,12 @@ pub(super) enum Command {
     /// The audit log (administrators)
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// State volumes
+    #[command(subcommand, visible_alias = "volumes")]
+    Volume(volume::VolumeCommand),
+    /// What needs somebody, most urgent first
+    #[command(after_help = "Example:\n  cratekube summary")]
+    Summary,
     /// Environments that you may see
     #[command(subcommand, visible_aliases = ["environments", "env"])]
     Environment(EnvironmentCommand),

@@ -13,6 +13,8 @@ use crate::client::http::exchange::Ask;
 use crate::client::show::AGENT;
 
 const AGENTS: &str = "/v1/admin/agents";
+/// What happened to an agent last: so much is shown with it.
+const HISTORY: usize = 20;
 
 pub(super) async fn run(session: &Session, command: AgentCommand) -> Result<Exit, Fault> {
     match command {
@@ -21,7 +23,9 @@ pub(super) async fn run(session: &Session, command: AgentCommand) -> Result<Exit
             session.printer.list(&AGENT, &items)?;
         }
         AgentCommand::Get(one) => {
-            let agent = session.api.get(&format!("{AGENTS}/{}", id(session, &one).await?)).await?;
+            let path = format!("{AGENTS}/{}", id(session, &one).await?);
+            let mut agent = session.api.get(&path).await?;
+            agent["history"] = session.api.list(&format!("{path}/history"), &[], Some(HISTORY)).await?.into();
             session.printer.one(&AGENT, &agent)?;
         }
         AgentCommand::Cordon(wish) => change(session, wish, "cordon", "is given nothing new").await?,

@@ -7,6 +7,7 @@ mod cluster;
 mod login;
 mod operation;
 mod output;
+mod volume;
 mod watch;
 
 use std::path::Path;
@@ -119,6 +120,8 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Operation(command) => operation::run(session, command).await,
         args::Command::Agent(command) => agent::run(session, command).await,
         args::Command::Audit(command) => audit::run(session, command).await,
+        args::Command::Volume(command) => volume::run(session, command).await,
+        args::Command::Summary => volume::summary(session).await,
         args::Command::Environment(EnvironmentCommand::List) => {
             let items = session.api.environments().await?;
             session.printer.list(&show::ENVIRONMENT, &items).map(|()| Exit::Done)

@@ -53,6 +53,13 @@ fn agent(agent: &Value, now: Timestamp) -> Sheet {
             .collect()
     };
     let running = agent["running"].as_array().into_iter().flatten();
+    let happened = agent["history"].as_array().into_iter().flatten();
+    let event = |event: &Value| {
+        let cluster = format!("{}/{}", text(event, "/environment"), text(event, "/cluster"));
+        let cluster = if event["cluster"].is_string() { cluster } else { "-".to_owned() };
+        let cells = [age(event, "/at", now), text(event, "/kind"), cluster, text(event, "/operation")];
+        cells.into_iter().map(Cell::plain).collect()
+    };
     let rehearsal = if agent["rke"]["rehearsal"] == true { " (rehearsal)" } else { "" };
     Sheet::default()
         .line("Name", Cell::plain(text(agent, "/name")))
@@ -74,4 +81,5 @@ fn agent(agent: &Value, now: Timestamp) -> Sheet {
         .each("Running", running.map(|attempt| text(attempt, "")))
         .line("Id", Cell::plain(text(agent, "/id")))
         .table("Volumes", vec!["PATH", "ID", "FREE", "FAULT"], volumes.map(volume).collect())
+        .table("History", vec!["AGO", "WHAT", "CLUSTER", "OPERATION"], happened.map(event).collect())
 }

@@ -34,9 +34,9 @@ impl Cell {
     pub(super) fn state(text: String) -> Self {
         let tone = match text.as_str() {
             "ready" | "succeeded" | "active" | "allowed" | "good" | "online" => Tone::Good,
-            "failed" | "degraded" | "revoked" | "banned" | "refused" | "broken" | "offline" => Tone::Bad,
+            "failed" | "degraded" | "revoked" | "banned" | "refused" | "broken" | "offline" | "critical" => Tone::Bad,
             "pending" | "provisioning" | "updating" | "removing" | "queued" | "running" | "cancelling" | "cordoned"
-            | "draining" => Tone::Busy,
+            | "draining" | "warning" => Tone::Busy,
             _ => Tone::Plain,
         };
         Self { text, tone }

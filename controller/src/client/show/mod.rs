@@ -12,12 +12,14 @@ mod environment;
 mod operation;
 mod sheet;
 mod table;
+mod volume;
 
 pub(super) use agent::AGENT;
 pub(super) use audit::ENTRY;
 pub(super) use cluster::{CLUSTER, GENERATION};
 pub(super) use environment::ENVIRONMENT;
 pub(super) use operation::{OPERATION, cluster_of, failure};
+pub(super) use volume::{FINDING, VOLUME};
 
 use cratekube_common::domain::time::Timestamp;
 use serde_json::{Value, json};

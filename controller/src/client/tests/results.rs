@@ -30,7 +30,11 @@ fn agent(name: &str, state: &str) -> Value {
 }
 
 async fn shown(line: &str, answer: &Value) -> String {
-    let script = Script::of([Reply::json(200, answer)]);
+    shown_from(line, [answer]).await
+}
+
+async fn shown_from<const N: usize>(line: &str, answers: [&Value; N]) -> String {
+    let script = Script::of(answers.map(|answer| Reply::json(200, answer)));
     let (exit, written) = play(&script, line).await;
     assert_eq!((exit, written.err()), (Exit::Done, String::new()), "{line}");
     written.out()
@@ -71,8 +75,32 @@ async fn generations_operations_agents_environments_and_audit_entries_as_tables(
     let id = "01936f3e-7c00-7000-8000-0000000000aa";
     insta::assert_snapshot!(
         "agent_sheet",
-        shown(&format!("cratekube agent get {id}"), &agent("bastion-1", "active")).await
+        shown_from(
+            &format!("cratekube agent get {id}"),
+            [
+                &agent("bastion-1", "active"),
+                &json!({"items": [
+                    {"at": "1970-01-01T00:05:00.000Z", "kind": "attempt.leased", "environment": "prod", "cluster": "web", "operation": OPERATION},
+                    {"at": "1970-01-01T00:01:00.000Z", "kind": "agent.connected", "environment": null, "cluster": null, "operation": null},
+                ]})
+            ]
+        )
+        .await
     );
+    let volume = json!({"id": "01936f3e-7c00-7000-8000-0000000000cc", "agent": {"name": "bastion-1", "online": true},
+        "clusters": 1, "path": "/mnt/state", "free_bytes": 1_048_576, "total_bytes": 4_194_304, "reserve_bytes": 2_097_152,
+        "below_reserve": true, "fault": null, "scrub": {"ended_at": "1970-01-01T00:05:00.000Z", "checked": 3, "faults": ["rot\u{1b}"]},
+        "items": [{"environment": "prod", "name": "web", "phase": "ready", "generation": 4}]});
+    insta::assert_snapshot!("volumes_table", shown("cratekube volume list", &json!({"items": [volume]})).await);
+    let get = "cratekube volume get 01936f3e-7c00-7000-8000-0000000000cc";
+    insta::assert_snapshot!("volume_sheet", shown(get, &volume).await);
+    let finding = json!({"severity": "critical", "kind": "agent-offline", "since": "1970-01-01T00:05:00.000Z",
+        "subject": {"kind": "agent", "name": "bastion-1", "link": "/x"}, "message": "Agent bastion-1 is not connected.",
+        "remedy": "Look at its bastion."});
+    let summary = json!({"gathering": false, "complete": true, "items": [finding]});
+    insta::assert_snapshot!("summary_table", shown("cratekube summary", &summary).await);
+    let well = shown("cratekube summary", &json!({"gathering": false, "complete": true, "items": []})).await;
+    assert_eq!(well, "Nothing needs you.\n");
     let list = json!({"items": [{"name": "prod", "clusters": 2, "role": "operator", "link": "/x"}]});
     insta::assert_snapshot!("environments_table", shown("cratekube environment list", &list).await);
     let list = json!({"items": [{"number": 7, "at": "1970-01-01T00:10:00.000Z", "actor": "ann", "origin": "10.0.0.1",

@@ -9,9 +9,14 @@ use crate::rest::problem::Problem;
 use crate::rest::query::Params;
 use crate::rest::state::RestState;
 use crate::rest::views::{AgentView, Listing};
+use crate::service::summary::AgentFilter;
 
 /// Agents, by name.
-#[utoipa::path(get, path = "/v1/admin/agents", tag = "admin", params(crate::rest::openapi::PageQuery),
+#[utoipa::path(get, path = "/v1/admin/agents", tag = "admin", 
+    params(crate::rest::openapi::PageQuery,
+        ("state" = Option<String>, Query, description = "`active`, `cordoned`, `draining`, `quarantined` or `revoked`"),
+        ("online" = Option<bool>, Query, description = "Connected, or not"),
+        ("volume" = Option<String>, Query, description = "That serve this volume")),
     responses((status = 200, description = "A page", body = Listing<AgentView>)))]
 pub(in crate::rest) async fn list(
     State(state): State<RestState>,
@@ -19,9 +24,12 @@ pub(in crate::rest) async fn list(
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<Listing<AgentView>>, Problem> {
     caller.require_admin()?;
-    let params = Params::read(&uri, &["limit", "cursor"])?;
-    let scope = Scope { route: "agents", filters: &[], subject: &caller.actor().subject };
-    let found = state.service.agents(params.page(&state, &scope)?).await?;
+    let params = Params::read(&uri, &["limit", "cursor", "state", "online", "volume"])?;
+    let online = params.text("online").map(|_| params.flag("online")).transpose()?;
+    let filter = AgentFilter { state: params.parse("state")?, online, volume: params.parse("volume")? };
+    let given = ["state", "online", "volume"].map(|key| params.text(key).unwrap_or_default());
+    let scope = Scope { route: "agents", filters: &given, subject: &caller.actor().subject };
+    let found = state.service.agents_matching(filter, params.page(&state, &scope)?).await?;
     let next = found.next.map(|position| cursor::seal(&state.mac_key, &scope, &position));
     Ok(Json(Listing { items: found.items.iter().map(AgentView::from).collect(), next }))
 }

@@ -19,6 +19,7 @@ use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
     join_tokens, operations, orphans, output, problems, quarantine, resources, revisions, revocations, signing_keys,
+    summary, volumes,
 };
 
 pub(super) use spec::Spec;
@@ -97,6 +98,10 @@ pub(super) struct IdempotencyHeader {
         output::show,
         agents::list::list,
         agents::show::show,
+        agents::history::list,
+        summary::show,
+        volumes::list,
+        volumes::show,
         agents::bar::revoke,
         agents::bar::ban,
         agents::bar::unban,

@@ -130,6 +130,11 @@ every_verb! {
     revocations(_a: PageRequest) -> Page<Revocation>;
     revocations_after(_a: u64) -> (Vec<Revocation>, u64);
     purge_expired(_a: Timestamp) -> u64;
+    attention(_a: usize) -> Attention;
+    volumes(_a: PageRequest) -> Page<VolumeRecord>;
+    volume(_a: VolumeId) -> Option<VolumeRecord>;
+    clusters_on(_a: VolumeId, _b: PageRequest) -> Page<Cluster>;
+    agent_events(_a: AgentId, _b: PageRequest) -> Page<Event>;
     figures() -> Figures;
     ready() -> ();
 }

@@ -234,6 +234,7 @@ impl World {
             shutdown: shutdown.clone(),
             checks: Vec::new(),
             metrics: crate::metrics::Metrics::default(),
+            certificates: Arc::new(Vec::new),
         });
         Self { router: router(state.clone()), state, house, dir, presence, watch, dispatch, shutdown, tokens, key }
     }

@@ -64,6 +64,10 @@ pub(super) struct VolumeView {
     path: String,
     free_bytes: u64,
     total_bytes: u64,
+    /// Bytes that must be free beyond three copies of the state, or no run begins.
+    reserve_bytes: Option<u64>,
+    /// True when it has less.
+    below_reserve: bool,
     /// Why it is not served.
     fault: Option<String>,
     /// What the last scrub found; none before the first.
@@ -146,10 +150,17 @@ impl From<&VolumeStatus> for VolumeView {
             path: shown(&volume.path),
             free_bytes: volume.free_bytes,
             total_bytes: volume.total_bytes,
+            reserve_bytes: volume.reserve_bytes,
+            below_reserve: volume.below_reserve(),
             fault: volume.fault.as_deref().map(shown),
             scrub: volume.scrub.as_ref().map(ScrubView::from),
         }
     }
+}
+
+/// What the last scrub found.
+pub(super) fn scrub(scrub: &ScrubStatus) -> ScrubView {
+    ScrubView::from(scrub)
 }
 
 impl From<&ScrubStatus> for ScrubView {
@@ -177,7 +188,7 @@ mod tests {
         let id = VolumeId(Uuid::from_u128(7));
         let faults = vec!["/v/1: rot\u{1b}".to_owned()];
         let scrub = Some(ScrubStatus { ended_at: Timestamp::from_millis(9), checked: 3, faults });
-        VolumeStatus { id, path: "/v".into(), free_bytes, total_bytes: 100, fault: None, scrub }
+        VolumeStatus { id, path: "/v".into(), free_bytes, total_bytes: 100, fault: None, reserve_bytes: Some(7), scrub }
     }
 
     fn agent() -> Agent {

@@ -12,6 +12,7 @@ mod operation;
 mod plan;
 mod resource;
 mod revision;
+mod summary;
 
 pub(super) use access::{ApiKeyView, GrantView, RevocationView};
 pub(super) use agent::AgentView;
@@ -24,6 +25,7 @@ pub(super) use operation::{AttemptView, OperationDetail, OperationView, TaskView
 pub(super) use plan::PlanView;
 pub(super) use resource::{ResourceDetail, ResourceView};
 pub(super) use revision::RevisionView;
+pub(super) use summary::{StateVolumeView, SummaryView};
 
 use cratekube_common::domain::failure::Failure;
 use cratekube_common::domain::progress::Progress;

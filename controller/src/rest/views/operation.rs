@@ -26,6 +26,9 @@ pub(in super::super) struct OperationView {
     reason: Option<String>,
     /// The operation that this one repeats.
     retry_of: Option<String>,
+    /// The request that it came from: the same in the audit log, in the logs of controller and agent, and
+    /// with the run.
+    request_id: Option<String>,
     created_at: String,
     started_at: Option<String>,
     ended_at: Option<String>,
@@ -133,6 +136,7 @@ impl From<&Operation> for OperationView {
             requested_by: shown(&operation.requested_by),
             reason: operation.reason.as_deref().map(shown),
             retry_of: operation.retry_of.map(|id| id.to_string()),
+            request_id: operation.request_id.as_deref().map(shown),
             created_at: operation.created_at.to_string(),
             started_at: operation.started_at.map(|at| at.to_string()),
             ended_at: operation.ended_at.map(|at| at.to_string()),

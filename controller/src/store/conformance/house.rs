@@ -419,7 +419,15 @@ pub fn facts(volume: VolumeId) -> AgentFacts {
 
 /// A volume without a fault.
 pub fn volume_status(id: VolumeId) -> VolumeStatus {
-    VolumeStatus { id, path: "/state".into(), free_bytes: 1, total_bytes: 2, fault: None, scrub: None }
+    VolumeStatus {
+        id,
+        path: "/state".into(),
+        free_bytes: 1,
+        total_bytes: 2,
+        fault: None,
+        reserve_bytes: Some(1),
+        scrub: None,
+    }
 }
 
 /// The run of an assignment, as its agent holds it.

@@ -3,6 +3,7 @@
 mod accepting;
 mod agents;
 mod alarms;
+mod attention;
 mod audit;
 mod clusters;
 mod enrolling;
@@ -19,6 +20,7 @@ mod restoring;
 pub use accepting::*;
 pub use agents::*;
 pub use alarms::*;
+pub use attention::*;
 pub use audit::*;
 pub use clusters::*;
 pub use enrolling::*;

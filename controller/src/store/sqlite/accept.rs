@@ -58,6 +58,7 @@ pub(super) fn provision(db: &Connection, request: &AcceptProvision, spec: &str) 
     )?;
     let operation = Operation {
         warnings: request.warnings.clone(),
+        request_id: request_of(&request.audit),
         ..queued(
             request.operation,
             OperationKind::Provision,
@@ -311,8 +312,14 @@ pub(super) fn asked(request: &AcceptOperation, cluster: &Live) -> Operation {
     Operation {
         reason: request.reason.clone(),
         retry_of: request.retry_of.map(|(operation, _)| operation),
+        request_id: request_of(&request.audit),
         ..queued(request.operation, request.kind, place, &request.requested_by, request.now)
     }
+}
+
+/// The request that an entry of the audit log tells of.
+pub(super) fn request_of(entry: &AuditEntry) -> Option<String> {
+    Some(entry.request_id.clone()).filter(|id| !id.is_empty())
 }
 
 pub(super) fn queued(
@@ -332,6 +339,7 @@ pub(super) fn queued(
         requested_by: requested_by.to_owned(),
         reason: None,
         retry_of: None,
+        request_id: None,
         created_at: now,
         started_at: None,
         ended_at: None,
@@ -361,7 +369,8 @@ pub(super) fn record(
     idempotency: Option<&Idempotency>,
     entry: &AuditEntry,
 ) -> Result<(), Fault> {
-    insert_operation(db, operation)?;
+    let request_id = operation.request_id.clone().or_else(|| request_of(entry));
+    insert_operation(db, &Operation { request_id, ..operation.clone() })?;
     if work.tasks.is_empty() {
         return Err(Fault::Damaged(format!("{} has no task", operation.kind)));
     }
@@ -402,8 +411,8 @@ pub(super) fn record(
 pub(super) fn insert_operation(db: &Connection, operation: &Operation) -> Result<(), Fault> {
     db.prepare_cached(
         "INSERT INTO operations (id, kind, state, environment, cluster, cluster_id, requested_by, reason, created_at, \
-             started_at, ended_at, warnings, output_bytes, retry_of) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             started_at, ended_at, warnings, output_bytes, retry_of, request_id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         key(operation.id),
@@ -420,6 +429,7 @@ pub(super) fn insert_operation(db: &Connection, operation: &Operation) -> Result
         json(&operation.warnings)?,
         int(operation.output_bytes)?,
         operation.retry_of.map(key),
+        operation.request_id,
     ])?;
     Ok(())
 }

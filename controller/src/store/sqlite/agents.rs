@@ -48,6 +48,18 @@ pub(super) fn list(db: &Connection, request: &PageRequest) -> Result<Page<Agent>
     Ok(Page { items, next: page.next })
 }
 
+/// Agents that are not revoked, by name.
+pub(super) fn living(db: &Connection, limit: usize) -> Result<Vec<Agent>, Fault> {
+    let sql = format!("SELECT {AGENT} WHERE a.state <> 'revoked' ORDER BY a.name LIMIT ?1");
+    let mut select = db.prepare_cached(&sql)?;
+    let found = select.query_map([page::rows(limit) - 1], agent)?.collect::<Result<Vec<_>, _>>()?;
+    let mut agents: Vec<Agent> = found.into_iter().map(|(agent, _)| agent).collect();
+    for agent in &mut agents {
+        hold(db, agent)?;
+    }
+    Ok(agents)
+}
+
 /// Kubernetes versions on offer, oldest first.
 pub(super) fn kubernetes_versions(db: &Connection) -> Result<Vec<String>, Fault> {
     let mut select = db.prepare_cached("SELECT version FROM kubernetes_versions")?;

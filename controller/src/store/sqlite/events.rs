@@ -72,7 +72,8 @@ pub(super) fn after(db: &Connection, number: u64, filter: &EventFilter, limit: u
     Ok(Events { items, upto, oldest, newest: count(newest) })
 }
 
-fn event(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
+/// An event from its columns.
+pub(super) fn event(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
     Ok(Event {
         number: rows::count(row, 0)?,
         at: rows::time(row, 1)?,

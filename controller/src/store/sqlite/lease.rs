@@ -31,6 +31,7 @@ pub(super) struct RawLease {
     task: String,
     kind: TaskKind,
     operation: String,
+    request_id: String,
     cluster: String,
     environment: EnvironmentName,
     name: String,
@@ -56,6 +57,7 @@ impl RawLease {
             task: self.task.parse().map_err(Fault::Damaged)?,
             kind: self.kind,
             operation: self.operation.parse().map_err(Fault::Damaged)?,
+            request_id: self.request_id,
             cluster: self.cluster.parse().map_err(Fault::Damaged)?,
             environment: self.environment,
             name: self.name.parse().map_err(Fault::Damaged)?,
@@ -303,7 +305,8 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
     let mut select = db.prepare_cached(
         "SELECT a.id, a.fence, a.task, a.kind, a.operation, c.id, c.environment, c.name, a.volume, c.generation, \
              c.state_sha256, c.ca_sha256, c.spec, c.sealed_secrets, o.recover_generation, \
-             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0), o.kind, o.options \
+             coalesce((SELECT max(number) FROM generations WHERE cluster_id = c.id), 0), o.kind, o.options, \
+             coalesce(o.request_id, '') \
          FROM attempts a JOIN clusters c ON c.id = a.cluster_id JOIN operations o ON o.id = a.operation \
          WHERE a.seq = ?1",
     )?;
@@ -324,6 +327,7 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             spec: row.get(12)?,
             sealed_secrets: row.get(13)?,
             recovery: Recovery { generation: rows::count_or_null(row, 14)?, newest_recorded: rows::count(row, 15)? },
+            request_id: row.get(18)?,
             earlier: Map::new(),
             asked: rows::word(row, 16)?,
             options: rows::document_or_null(row, 17)?,

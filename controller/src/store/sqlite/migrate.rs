@@ -34,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0012_health.sql"),
     include_str!("../../../migrations/sqlite/0013_restores.sql"),
     include_str!("../../../migrations/sqlite/0014_options.sql"),
+    include_str!("../../../migrations/sqlite/0015_attention.sql"),
 ];
 /// How long a lock of another process (the command line beside the server) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ mod access;
 mod agents;
 mod alarms;
 mod attempts;
+mod attention;
 mod audit;
 mod bars;
 mod certificates;

@@ -93,7 +93,7 @@ fn select(
         sql.push_str(&format!(" AND {column} = ?{}", values.len()));
     }
     sql.push_str(" ORDER BY seq DESC LIMIT ?2");
-    let read = |row: &Row<'_>| Ok((row.get(16)?, rows::operation(row)?));
+    let read = |row: &Row<'_>| Ok((row.get("seq")?, rows::operation(row)?));
     let mut select = db.prepare_cached(&sql)?;
     Ok(select.query_map(params_from_iter(values), read)?.collect::<Result<_, _>>()?)
 }

@@ -33,7 +33,8 @@ pub(super) fn accept(db: &Connection, request: &AcceptReconfigure, spec: Option<
     let place = (&request.environment, &request.name, cluster.id);
     let queued =
         accept::queued(request.operation, OperationKind::Reconfigure, place, &request.requested_by, request.now);
-    let operation = Operation { warnings: request.warnings.clone(), ..queued };
+    let operation =
+        Operation { warnings: request.warnings.clone(), request_id: accept::request_of(&request.audit), ..queued };
     let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
     accept::record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
     if let (Some(change), Some(spec)) = (&request.change, spec) {

@@ -20,7 +20,7 @@ use crate::store::AttemptRecord;
 
 /// Columns of [`operation`], in order.
 pub(super) const OPERATION: &str = "id, kind, state, environment, cluster, cluster_id, requested_by, reason, \
-     created_at, started_at, ended_at, progress, failure, warnings, output_bytes, retry_of";
+     created_at, started_at, ended_at, progress, failure, warnings, output_bytes, retry_of, request_id";
 /// Columns of [`cluster`], in order.
 pub(super) const CLUSTER: &str = "id, environment, name, phase, spec, revision, volume, operation, generation, \
      ca_sha256, failure, conditions, created_at, updated_at, deletion_protection, certificates_expire_at";
@@ -124,6 +124,7 @@ pub(super) fn operation(row: &Row<'_>) -> Result<Operation, Error> {
         waiting_for: None,
         output_bytes: count(row, 14)?,
         retry_of: word_or_null(row, 15)?,
+        request_id: row.get(16)?,
     })
 }
 

@@ -24,19 +24,19 @@ use tokio::sync::watch;
 
 use super::super::{
     AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
-    ApiKeyUsed, Applied, AttemptRecord, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred, CancelOperation,
-    Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource, EnrollAgent,
-    Enrolled, EnvironmentSummary, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced, ForgetAgent, Forgotten,
-    HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken, JoinTokenRecord, KubeconfigIssued, LeaseTasks,
-    LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan, OutputAppended, OutputPiece, Page, PageRequest,
-    PresentCluster, ProtectCluster, Protected, PutResource, RenewAgent, Renewed, Resource, ResourceChange, Revision,
-    RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate,
-    Withdrawn,
+    ApiKeyUsed, Applied, AttemptRecord, Attention, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred,
+    CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource,
+    EnrollAgent, Enrolled, EnvironmentSummary, Event, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced,
+    ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken, JoinTokenRecord,
+    KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan, OutputAppended,
+    OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, PutResource, RenewAgent, Renewed,
+    Resource, ResourceChange, Revision, RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory,
+    TaskRecord, UseApiKey, UseCertificate, VolumeRecord, Withdrawn,
 };
 use super::{
-    SqliteStore, accept, access, agents, alarms, attempts, audit, bars, certificates, clusters, connect, defaults,
-    ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, resources, restored,
-    retries, revisions, settle, users,
+    SqliteStore, accept, access, agents, alarms, attempts, attention, audit, bars, certificates, clusters, connect,
+    defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, resources,
+    restored, retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -427,6 +427,28 @@ impl Store for SqliteStore {
 
     async fn purge_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.writer.run(move |db| enroll::purge(db, now)).await
+    }
+
+    async fn attention(&self, limit: usize) -> Result<Attention, StoreError> {
+        let mut found = self.readers.scan(move |db| attention::read(db, limit)).await?;
+        found.agents.iter_mut().for_each(|agent| self.sightings.overlay(agent));
+        Ok(found)
+    }
+
+    async fn volumes(&self, page: PageRequest) -> Result<Page<VolumeRecord>, StoreError> {
+        self.readers.scan(move |db| attention::volumes(db, &page)).await
+    }
+
+    async fn volume(&self, id: VolumeId) -> Result<Option<VolumeRecord>, StoreError> {
+        self.readers.point(|db| attention::volume(db, id))
+    }
+
+    async fn clusters_on(&self, volume: VolumeId, page: PageRequest) -> Result<Page<Cluster>, StoreError> {
+        self.readers.scan(move |db| attention::clusters_on(db, volume, &page)).await
+    }
+
+    async fn agent_events(&self, agent: AgentId, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        self.readers.scan(move |db| attention::agent_events(db, agent, &page)).await
     }
 
     async fn figures(&self) -> Result<Figures, StoreError> {
