@@ -55,7 +55,7 @@ impl AgentHost {
         let text = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = {name:?}\nstate_dir = {state:?}\nslots = 4\n\
              [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n{more}\n[ssh]\nkey = {key:?}\npreflight = false\nclean_hosts = false\n\
-             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\n[log]\nfilter = {log:?}\n{settings}\n",
+             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\nready_timeout = \"30s\"\n[log]\nfilter = {log:?}\n{settings}\n",
             port = plan.controller.port(),
             name = plan.name,
             volume = plan.volume,

@@ -1,42 +1,17 @@
 //! The whole way: a user asks the controller, the agent answers out of the cluster.
 
-use cratekube_agent::config::KubernetesSection;
-use cratekube_agent::kube::configure;
-use cratekube_agent::step::{StepInput, StepSettings};
-use cratekube_common::domain::cluster::intake;
-use cratekube_common::domain::task::TaskKind;
-use cratekube_tests::house::{World, specs};
+use cratekube_tests::house::{Setup, World, specs};
 use cratekube_tests::programs;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
 
-use super::support::Lines;
-
+const CLUSTERS: &str = "/v1/environments/prod/clusters";
 const CLUSTER: &str = "/v1/environments/prod/clusters/web";
 const HOST: &str = "192.0.2.11";
 
-/// Configures the cluster of a world as its agent would.
-async fn configure(world: &World) -> anyhow::Result<()> {
-    let id = Uuid::from_u128(7);
-    let description = specs::single("web", HOST);
-    let spec = intake::read(&description["spec"]).map_err(|faults| anyhow::anyhow!("{faults:?}"))?.0;
-    let kubernetes = KubernetesSection { proxy: Some(world.clusters.url()), ..KubernetesSection::default() };
-    let input = StepInput {
-        kind: TaskKind::Configure,
-        environment: "prod".parse().map_err(anyhow::Error::msg)?,
-        name: "web".parse().map_err(anyhow::Error::msg)?,
-        cluster: id.into(),
-        operation: id.into(),
-        attempt: id.into(),
-        spec,
-        working: world.agent.cluster("prod", "web").join("working"),
-        run_dir: world.path().to_owned(),
-        settings: StepSettings { kubernetes, ..StepSettings::default() },
-        input: Value::Null,
-    };
-    let outcome = configure::run(&input, &Lines::default()).await;
-    anyhow::ensure!(outcome.failure.is_none(), "{outcome:?}");
-    Ok(())
+/// A world whose clusters are configured and verified after `rke`.
+async fn world() -> anyhow::Result<World> {
+    let setup = Setup { operations: "attempts = 1\nsteps = [\"configure\", \"verify\"]", ..Setup::default() };
+    World::with(programs!(), setup).await
 }
 
 /// Files below a folder that contain a text.
@@ -77,5 +52,23 @@ async fn a_kubeconfig_comes_out_of_the_cluster_and_stays_nowhere_on_its_way() ->
         world.client.post(&format!("{CLUSTER}/kubeconfig"), &json!({"role": "view", "namespace": "nowhere"})).await?;
     assert!(elsewhere.status.as_u16() >= 400, "{elsewhere:?}");
     assert!(elsewhere.text().contains("no account for view"), "{elsewhere:?}");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_while_a_cluster_is_configured_finds_it_configured() -> anyhow::Result<()> {
+    let mut world = world().await?;
+    let hold = world.clusters.hold("PATCH", "/rolebindings/cratekube-edit?");
+    let accepted = world.client.post(CLUSTERS, &specs::single("web", HOST)).await?.expect(202)?;
+    hold.reached().await;
+    world.agent.process.kill().await?;
+    drop(hold);
+    world.agent.restart()?;
+    let operation = world.client.ended(accepted.header("location")).await?;
+    assert_eq!(operation["state"], "succeeded", "{operation:#}");
+    let bound = world.clusters.list(HOST, "rbac.authorization.k8s.io", "rolebindings").len();
+    assert_eq!(bound, 3, "view, edit and admin");
+    let health = world.client.get(&format!("{CLUSTER}/health")).await?.expect(200)?.text();
+    assert!(health.contains("system-workloads") && health.contains("not_after"), "{health}");
     world.finish().await
 }
