@@ -1,6 +1,7 @@
 //! What needs somebody, and the volumes: what the store remembers, and what is true now.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use cratekube_common::domain::agent::VolumeStatus;
 use cratekube_common::domain::cluster::Cluster;
@@ -132,8 +133,8 @@ impl Service {
         let Page { items, next } = self.store.volumes(page).await?;
         let (mut volumes, mut known) = (Vec::with_capacity(items.len()), BTreeMap::new());
         for record in items {
-            if !known.contains_key(&record.agent) {
-                known.insert(record.agent, self.agent_or_none(record.agent).await?);
+            if let Entry::Vacant(unknown) = known.entry(record.agent) {
+                unknown.insert(self.agent_or_none(record.agent).await?);
             }
             let agent = known.get(&record.agent).cloned().flatten();
             volumes.push(put_together(record, agent));

@@ -12,7 +12,6 @@ use cratekube_agent::step::{self, StepInput, StepSettings, input};
 use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::removal::SweepFindings;
 use cratekube_common::domain::task::TaskKind;
-use cratekube_common::rke::render::SshAccess;
 use cratekube_common::step::StepOutcome;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -90,7 +89,7 @@ impl Bastion {
             spec: intake::read(&spec).unwrap().0,
             working: self.dir.path().join("cluster/working"),
             run_dir: run_dir.clone(),
-            settings: StepSettings { ssh: SshAccess::Untold, cloud: self.cloud.clone() },
+            settings: StepSettings { cloud: self.cloud.clone(), ..StepSettings::default() },
             input: asked.clone(),
         };
         input::write(&run_dir.join("scratch"), &told).unwrap();
