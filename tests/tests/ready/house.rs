@@ -33,11 +33,9 @@ fn holders(dir: &std::path::Path, needle: &str) -> anyhow::Result<Vec<std::path:
 
 #[tokio::test]
 async fn a_kubeconfig_comes_out_of_the_cluster_and_stays_nowhere_on_its_way() -> anyhow::Result<()> {
-    let world = World::start(programs!()).await?;
-    let accepted =
-        world.client.post("/v1/environments/prod/clusters", &specs::single("web", HOST)).await?.expect(202)?;
+    let world = world().await?;
+    let accepted = world.client.post(CLUSTERS, &specs::single("web", HOST)).await?.expect(202)?;
     assert_eq!(world.client.ended(accepted.header("location")).await?["state"], "succeeded");
-    configure(&world).await?;
     let ask = json!({"role": "view", "ttl": "1h"});
     let answer = world.client.post(&format!("{CLUSTER}/kubeconfig"), &ask).await?.expect(200)?.json();
     let text = answer["kubeconfig"].as_str().expect("a kubeconfig");
