@@ -1,7 +1,7 @@
 //! Looks at everything that a run will need, and says what is wrong and how to mend it.
 //!
 //! Every check ends in a [`Check`] value; nothing is changed on the host. What is looked at is in
-//! [`host`] (identity, volumes), [`trust`], [`account`], [`mount`], [`unit`], [`rke`], [`scope`],
+//! [`host`] (identity, volumes), [`trust`], [`account`], [`mount`], [`mod@unit`], [`rke`], [`scope`],
 //! [`ssh_key`], [`network`] and [`controller`].
 
 pub mod account;
