@@ -17,7 +17,8 @@ impl Phases {
     pub(crate) fn step(&mut self, progress: &Value, out: &mut impl Write) -> io::Result<()> {
         let (step, steps) = (progress["step"].as_u64().unwrap_or(0), progress["steps"].as_u64().unwrap_or(1).max(1));
         let phase = progress["phase"].as_str().unwrap_or_default();
-        if phase == self.last {
+        // Between two tasks there is none.
+        if phase.is_empty() || phase == self.last {
             return Ok(());
         }
         phase.clone_into(&mut self.last);
