@@ -4,7 +4,7 @@
 //! has the network of this host, so that both sides of a story meet on 127.0.0.1, and none of its devices
 //! but those that it is given. A folder is shared under the same path inside and outside.
 //!
-//! Needs root, `unshare`, `nsenter`, and a root file system in `CRATEKUBE_DEBIAN_ROOT` (`.ci/run` makes
+//! Needs root, `unshare`, `nsenter`, and a root file system in `DEBIAN_ROOT` (`.ci/run` makes
 //! one); [`Machine::base`] tells what is missing.
 
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use super::process::PATIENCE;
 
 /// Names the root file system.
-const BASE: &str = "CRATEKUBE_DEBIAN_ROOT";
+const BASE: &str = "DEBIAN_ROOT";
 
 /// Arguments: base root, folder for the machine, shared folder, devices …
 const BOOT: &str = r#"
