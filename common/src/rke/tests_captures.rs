@@ -398,6 +398,7 @@ fn phases_only_go_forward_and_a_run_that_finished_reached_the_last() {
             TaskKind::Provision | TaskKind::Reconfigure => 15,
             TaskKind::Remove => 7,
             TaskKind::RecoverState => 4,
+            TaskKind::RotateCertificates => 9,
             other => panic!("{other} is not recorded"),
         };
         assert_eq!(steps.last() == Some(&steps_of_kind), evidence.finished, "{}: {steps:?}", row.name);

@@ -242,7 +242,7 @@ fn hostile_row_58_state_that_a_cluster_gave_back_is_believed_only_when_whole_bui
 
 #[test]
 fn a_rotation_is_believed_when_every_host_has_it_and_the_ca_is_the_one_that_was_asked_for() {
-    const ROTATED: &str = "[worker] Successfully restarted Worker Plane..";
+    const ROTATED: &str = "info|[worker] Successfully restarted Worker Plane..";
     let rotated = |events: &[&str], wanted: bool, ca: &str| {
         let state = state(ca, &["a", "b"]);
         judged(TaskKind::RotateCertificates, events, |case| (case.new_ca_wanted, case.state) = (wanted, Some(state)))

@@ -123,6 +123,12 @@ async fn what_was_there_comes_back_and_nothing_of_before_is_honoured() {
     assert_eq!((restored.store.clusters, restored.store.unknown, restored.store.volumes), (3, 1, 1));
     let data = place.open("anew", Opening::Serve).unwrap();
     let store = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default()).unwrap());
+    let anchor = Anchor::new(&data.path, Arc::new(data.envelope)).read().unwrap();
+    let end = store.follow_audit(anchor.clone()).await.unwrap();
+    assert_eq!((end.is_some(), anchor), (true, end), "the chain goes on and is anchored");
+    let page = store.audit_entries(PageRequest { after: None, limit: 2 }).await.unwrap();
+    let actions: Vec<_> = page.items.iter().map(|record| record.entry.action.as_str()).collect();
+    assert_eq!(actions, ["controller.restore", "controller.backup"]);
     let again = House::open(Box::new(Folder(data.path.clone()))).await;
     assert_eq!(again.cluster("prod", "built").await.generation, Some(1));
     assert!(store.cluster(&"prod".parse().unwrap(), &"later".parse().unwrap()).await.unwrap().is_none());
@@ -137,12 +143,6 @@ async fn what_was_there_comes_back_and_nothing_of_before_is_honoured() {
     assert!(matches!(again.store.enroll_agent(used_late).await.unwrap(), Enrolled::Refused(_)), "the token has ended");
     let (revocations, _) = again.store.revocations_after(0).await.unwrap();
     assert_eq!(revocations.len(), 1, "every token of before");
-    let anchor = Anchor::new(&data.path, Arc::new(data.envelope)).read().unwrap();
-    let end = store.follow_audit(anchor.clone()).await.unwrap();
-    assert_eq!((end.is_some(), anchor), (true, end), "the chain goes on and is anchored");
-    let page = store.audit_entries(PageRequest { after: None, limit: 2 }).await.unwrap();
-    let actions: Vec<_> = page.items.iter().map(|record| record.entry.action.as_str()).collect();
-    assert_eq!(actions, ["controller.restore", "controller.backup"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub fn asked_for(kinds: &[TaskKind]) -> OperationKind {
     match () {
         () if any(&removing) => OperationKind::Remove,
         () if any(&[T::RecoverState]) => OperationKind::RecoverState,
+        () if any(&[T::RotateCertificates]) => OperationKind::RotateCertificates,
         () if any(&[T::Reconfigure]) => OperationKind::Reconfigure,
         () if any(&[T::Provision, T::Preflight]) => OperationKind::Provision,
         () if any(&[T::Configure]) => OperationKind::Configure,

@@ -536,11 +536,13 @@ impl Dispatch {
     /// the operation was accepted; which agent would take it was not known then.
     fn forbidden(&self, agent: AgentId, session: SessionId, assignment: &Assignment) -> Option<Failure> {
         let (kind, rule) = (assignment.kind, self.policy.rule(&assignment.environment));
-        if !kind.builds() && kind != TaskKind::RotateCertificates {
+        // Preflight is the first task of what builds: nothing is to be begun that is refused later.
+        let builds = kind.builds() || kind == TaskKind::Preflight;
+        if !builds && kind != TaskKind::RotateCertificates {
             return None;
         }
         let rke = self.lines.with(agent, session, |line| line.rke.clone()).flatten();
-        let spec = Some(&assignment.spec).filter(|_| kind.builds());
+        let spec = Some(&assignment.spec).filter(|_| builds);
         let verdict = policy::judge(rule, rke.as_slice(), spec, self.clock.now());
         (!verdict.refused.is_empty()).then(|| Failure {
             class: FailureClass::Config,

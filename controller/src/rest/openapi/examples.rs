@@ -109,8 +109,12 @@ pub(super) fn add(document: &mut Value) {
     for (path, item) in paths {
         for method in METHODS {
             let Some(operation) = item.get_mut(method) else { continue };
-            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+            for parameter in parameters.into_iter().flatten() {
                 let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+                if name == "limit" {
+                    forget_width(parameter);
+                }
                 let example = of(&parameter["schema"], &name, &schemas, DEPTH);
                 put(parameter, example);
             }
@@ -119,6 +123,14 @@ pub(super) fn add(document: &mut Value) {
                 contents(path, Some(response), &schemas);
             }
         }
+    }
+}
+
+/// A page is as long as may be, whatever number asks for more: how wide our own is concerns nobody.
+fn forget_width(parameter: &mut Value) {
+    if let Some(schema) = parameter.get_mut("schema").and_then(Value::as_object_mut) {
+        schema.remove("format");
+        schema.remove("maximum");
     }
 }
 
@@ -253,6 +265,8 @@ mod tests {
             None => out.push(format!("{at} has no example: give its media type one in openapi/examples.rs")),
         };
         for (path, item) in document["paths"].as_object().unwrap() {
+            let has_none = |operation: &Value| operation.get("parameters").is_some_and(Value::is_null);
+            assert!(!item.as_object().unwrap().values().any(has_none), "{path}: a list of parameters that is none");
             for (method, operation) in item.as_object().unwrap() {
                 for parameter in operation["parameters"].as_array().into_iter().flatten() {
                     check(format!("{method} {path} {}", parameter["name"]), parameter);
