@@ -44,8 +44,10 @@ impl Bastion {
         machine
             .run(&format!(
                 "chmod -R a+rwX {place}; mkdir -p /etc/systemd/system/cratekube-agent.service.d
-                 printf '[Service]\\nReadWritePaths={place}\\n' >/etc/systemd/system/cratekube-agent.service.d/test.conf",
-                place = place.display()
+                 printf '[Service]\\nReadWritePaths={place}\\nPrivateTmp={private}\\n' >/etc/systemd/system/cratekube-agent.service.d/test.conf",
+                place = place.display(),
+                // What the stand-in keeps may lie below /tmp, where the unit would not see it.
+                private = if place.starts_with("/tmp") { "no" } else { "yes" },
             ))
             .await?
             .expect(0)?;
