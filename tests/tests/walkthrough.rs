@@ -22,7 +22,7 @@ async fn a_cluster_is_described_built_sealed_and_removed() -> anyhow::Result<()>
     let kinds = ["preflight", "provision", "configure", "verify"];
     assert_eq!(done, kinds.map(|kind| (kind, "succeeded")), "{operation:#}");
     let checks = tasks[3]["findings"]["checks"].as_array().unwrap();
-    assert!(!checks.is_empty() && checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
+    assert!(!checks.is_empty() && checks.iter().all(|check| check["outcome"] == "ok"), "{checks:#?}");
 
     let cluster = client.get(&format!("{CLUSTERS}/web")).await?.expect(200)?.json();
     assert_eq!(cluster["phase"], "ready", "{cluster:#}");
