@@ -129,7 +129,7 @@ impl Office {
         let agents = dir.path().join("agents");
         fs::create_dir(&agents)?;
         let settings = format!(
-            "[agents]\nlisten = \"127.0.0.1:0\"\nheartbeat_interval = \"1s\"\n[install]\nagent_binaries = {agents:?}\n"
+            "[agents]\nlisten = \"127.0.0.1:0\"\nheartbeat_interval = \"1s\"\n[operations]\nsteps = []\n[install]\nagent_binaries = {agents:?}\n"
         );
         let controller = ControllerHost::start(&programs.controller, dir.path(), &settings, "info").await?;
         let client = controller.client("tester", &["operator:*", "admin:*"]).await?;
