@@ -4,7 +4,7 @@
 //! has the network of this host, so that both sides of a story meet on 127.0.0.1, and none of its devices
 //! but those that it is given. A folder is shared under the same path inside and outside.
 //!
-//! Needs root, `unshare`, `nsenter`, and a root file system in `DEBIAN_ROOT` (`.ci/run` makes
+//! Needs root, `unshare`, `nsenter`, and a root file system in `DEBIAN_ROOT` (`tests/README.md` says how to make
 //! one); [`Machine::base`] tells what is missing.
 
 use std::os::unix::fs::PermissionsExt;
