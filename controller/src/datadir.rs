@@ -3,13 +3,13 @@
 //! `controller.json` is written last on the first start; from then on everything else must be there.
 //! A first start that was killed half-way is finished by the next one.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
-use cratekube_common::runtime::{clock::Clock, files, mint::Mint};
+use cratekube_common::runtime::files::{self, OwnLock};
+use cratekube_common::runtime::{clock::Clock, mint::Mint};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ pub struct DataDir {
 /// The lock on a data directory.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Option<File>,
+    _file: Option<OwnLock>,
 }
 
 /// Who opens the directory.
@@ -189,12 +189,10 @@ pub(crate) fn lock_used(path: &Path) -> Result<Lock, DataDirError> {
     Ok(Lock { _file: Some(lock(path)?) })
 }
 
-fn lock(path: &Path) -> Result<File, DataDirError> {
+fn lock(path: &Path) -> Result<OwnLock, DataDirError> {
     let at = path.join(LOCK);
-    let file_handle = files::create_private(&at).map_err(|e| file(&at, e))?;
-    rustix::fs::flock(&file_handle, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| DataDirError::InUse(path.display().to_string()))?;
-    Ok(file_handle)
+    let opened = files::create_private(&at).map_err(|e| file(&at, e))?;
+    OwnLock::take(opened).map_err(|_| DataDirError::InUse(path.display().to_string()))
 }
 
 fn check_private(path: &Path) -> Result<(), DataDirError> {

@@ -7,7 +7,7 @@
 //! [`init`]. What tells a copy from its original is in [`super::origin`]; a copy is refused until an
 //! operator says that the original is gone ([`accept_copy`]).
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use cratekube_common::domain::agent::{ScrubStatus, VolumeStatus};
 use cratekube_common::domain::id::VolumeId;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
-use cratekube_common::runtime::files;
+use cratekube_common::runtime::files::{self, OwnLock};
 use cratekube_common::runtime::mint::Mint;
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
@@ -119,7 +119,7 @@ pub struct Volume {
     distrusted: OnceLock<String>,
     /// What the last scrub found.
     scrubbed: Mutex<Option<ScrubStatus>>,
-    _lock: File,
+    _lock: OwnLock,
 }
 
 /// Makes a state volume of an empty directory. A directory that is one already is left alone.
@@ -248,7 +248,7 @@ fn make_lock(root: &Path) -> Result<File, VolumeError> {
     .map_err(VolumeError::io("open", &path))
 }
 
-fn lock(root: &Path) -> Result<File, VolumeRefusal> {
+fn lock(root: &Path) -> Result<OwnLock, VolumeRefusal> {
     let path = root.join("volume.lock");
     let lock = match make_lock(root) {
         Err(VolumeError::Io { source, .. }) if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -256,10 +256,10 @@ fn lock(root: &Path) -> Result<File, VolumeRefusal> {
         }
         opened => opened?,
     };
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(VolumeRefusal::Served(root.to_owned())),
-        Err(errno) => Err(VolumeError::io("lock", &path)(errno.into()).into()),
+    match OwnLock::take(lock) {
+        Ok(lock) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(VolumeRefusal::Served(root.to_owned())),
+        Err(TryLockError::Error(fault)) => Err(VolumeError::io("lock", &path)(fault).into()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every durable write of controller and agent goes through here, and so through the seam where tests
 //! make it fail ([`fault`]). Files are 0600, directories 0700.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -95,6 +95,29 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
         fault::step(Step::Create, path)?;
     }
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// A lock that belongs to this process alone. It ends when this is dropped: closing the file would not
+/// be enough while a child that is just being started holds a copy of its descriptor.
+#[derive(Debug)]
+pub struct OwnLock(File);
+
+impl OwnLock {
+    /// Locks a file without waiting.
+    ///
+    /// # Errors
+    /// When it is locked already, or cannot be.
+    pub fn take(file: File) -> Result<Self, TryLockError> {
+        file.try_lock()?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for OwnLock {
+    fn drop(&mut self) {
+        // What fails here ends with the descriptors.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Makes the content of a file durable. After an error nothing is known of what is on the disk: the
@@ -196,6 +219,19 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_own_lock_ends_with_its_owner_although_a_child_holds_a_copy_of_the_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let opened = open_lock(&path).unwrap();
+        let of_a_child = opened.try_clone().unwrap();
+        let lock = OwnLock::take(opened).unwrap();
+        assert!(OwnLock::take(open_lock(&path).unwrap()).is_err());
+        drop(lock);
+        assert!(OwnLock::take(open_lock(&path).unwrap()).is_ok());
+        drop(of_a_child);
     }
 
     #[cfg(feature = "faults")]
