@@ -47,6 +47,8 @@ const AGENTS_PORT: u16 = 7443;
 const RESTART: Duration = Duration::from_secs(1);
 /// Runs that an agent executes at once.
 const SLOTS: u32 = 2;
+/// Longer than an `rke` that works ever says nothing.
+const SILENCE: &str = "40s";
 /// Attempts of one task, at most.
 pub const ATTEMPTS: usize = 3;
 /// The store, without threads.
@@ -81,6 +83,8 @@ pub struct House {
     config: Config,
     volumes: RefCell<Vec<Vec<(VolumeId, PathBuf)>>>,
     join_tokens: Vec<JoinToken>,
+    /// Tokens for agents that were forgotten, until they have joined again.
+    joins: RefCell<BTreeMap<String, JoinToken>>,
     tasks: RefCell<Option<mpsc::UnboundedReceiver<Task>>>,
     shutdowns: RefCell<BTreeMap<String, Shutdown>>,
     ending: Cell<bool>,
@@ -141,6 +145,7 @@ impl House {
             config,
             volumes: RefCell::new(volumes),
             join_tokens,
+            joins: RefCell::default(),
             tasks: RefCell::new(Some(tasks)),
             shutdowns: RefCell::default(),
             ending: Cell::new(false),
@@ -193,6 +198,12 @@ impl House {
         if let Some(shutdown) = self.shutdowns.borrow().get(host) {
             shutdown.escalate();
         }
+    }
+
+    /// Has an agent join anew that was forgotten, as an operator on its bastion would.
+    pub fn joins_again(&self, host: &str, token: JoinToken) {
+        self.joins.borrow_mut().insert(host.to_owned(), token);
+        self.ask_to_stop(host);
     }
 
     /// Attaches the volumes of one bastion to another; says whether there were any.
@@ -256,6 +267,7 @@ impl House {
         self.enrol(n, &name).await?;
         let host = &self.hosts[&name];
         loop {
+            self.join_again(n, &name).await;
             let volumes: Vec<_> = self.volumes.borrow()[n].iter().map(|(_, root)| root.clone()).collect();
             if volumes.is_empty() {
                 tokio::time::sleep(RESTART).await;
@@ -300,17 +312,36 @@ impl House {
     async fn enrol(&self, n: usize, name: &str) -> anyhow::Result<()> {
         let files = self.identity_files(name);
         while !files.is_enrolled() {
-            let enrollment = Enrollment {
-                controller: controller_address().parse().map_err(anyhow::Error::msg)?,
-                token: self.join_tokens[n].clone(),
-                name: name.parse().map_err(anyhow::Error::msg)?,
-                volumes: self.volumes.borrow()[n].iter().map(|(id, _)| *id).collect(),
-            };
-            if let Err(error) = enroll(&enrollment, &files, false, Arc::new(Net), &self.hosts[name].clock).await {
-                self.model.note(format!("{name} is not enrolled: {error}"));
+            if let Err(error) = self.enrol_with(n, name, &self.join_tokens[n], false).await {
+                self.model.note(format!("{name} is not enrolled: {error:#}"));
                 tokio::time::sleep(RESTART).await;
             }
         }
+        Ok(())
+    }
+
+    /// Enrols anew where somebody brought a token for that.
+    async fn join_again(&self, n: usize, name: &str) {
+        let token = self.joins.borrow().get(name).cloned();
+        let Some(token) = token else { return };
+        match self.enrol_with(n, name, &token, true).await {
+            Ok(()) => {
+                self.model.note(format!("{name} has joined anew"));
+                self.joins.borrow_mut().remove(name);
+            }
+            Err(error) => self.model.note(format!("{name} cannot join anew: {error:#}")),
+        }
+    }
+
+    async fn enrol_with(&self, n: usize, name: &str, token: &JoinToken, anew: bool) -> anyhow::Result<()> {
+        let enrollment = Enrollment {
+            controller: controller_address().parse().map_err(anyhow::Error::msg)?,
+            token: token.clone(),
+            name: name.parse().map_err(anyhow::Error::msg)?,
+            volumes: self.volumes.borrow()[n].iter().map(|(id, _)| *id).collect(),
+        };
+        let files = self.identity_files(name);
+        enroll(&enrollment, &files, anew, Arc::new(Net), &self.hosts[name].clock).await?;
         Ok(())
     }
 
@@ -319,7 +350,7 @@ impl House {
             "controller": {"address": controller_address()},
             "agent": {"name": name, "state_dir": self.dir.path().join(name), "slots": SLOTS},
             "volumes": {"paths": volumes, "require_mount": false, "min_free_bytes": 0, "keep_generations": 100},
-            "rke": {"stop_grace": "2s"},
+            "rke": {"stop_grace": "2s", "silence_timeout": SILENCE, "run_timeout": "20m"},
             "ssh": {"key": "/etc/cratekube/ssh_key"},
         }))?)
     }

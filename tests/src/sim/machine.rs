@@ -126,6 +126,13 @@ impl Machine {
         }
     }
 
+    /// Sends a signal to one process.
+    pub fn signal(&self, id: ProcessId, signal: i32) {
+        if let Some(process) = self.inner().processes.get(&id.pid).filter(|process| process.id == id) {
+            process.life.send_replace(Life::Signalled(signal));
+        }
+    }
+
     /// Sends a signal to every process of a kind, or to all.
     pub fn signal_all(&self, what: Option<What>, signal: i32) {
         let inner = self.inner();

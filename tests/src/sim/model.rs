@@ -54,6 +54,8 @@ pub struct Cluster {
     pub fence: Option<Fence>,
     /// The newest content of its state that was ever seen sealed as good.
     pub sealed: Option<Content>,
+    /// The copy of its state that the cluster itself keeps.
+    pub kept: Option<Content>,
     /// The last revision that an `rke` wrote.
     pub revision: u64,
 }
@@ -65,6 +67,8 @@ pub struct Run {
     pub starts: u32,
     /// How `rke` ended, as its supervisor noted it durably.
     pub exit: Option<ExitStatus>,
+    /// Whether its `rke` stood still, for a time limit to find.
+    pub hangs: bool,
     /// Every byte of output that was written to the volume.
     pub output: Vec<u8>,
 }
@@ -146,6 +150,22 @@ impl Model {
             faults.extend(known.fits(found));
         }
         faults.into_iter().for_each(|fault| self.broken(fault));
+    }
+
+    /// An `rke` stands still from here on.
+    pub fn hangs(&self, attempt: AttemptId) {
+        self.note(format!("rke of {attempt} hangs"));
+        self.facts().runs.entry(attempt).or_default().hangs = true;
+    }
+
+    /// What a cluster keeps of its own state, as the `rke` that built it last left it there.
+    pub fn kept_by_cluster(&self, cluster: ClusterId, built: Option<Content>) -> Option<Content> {
+        let mut facts = self.facts();
+        let known = facts.clusters.entry(cluster).or_default();
+        if built.is_some() {
+            known.kept = built;
+        }
+        known.kept.clone()
     }
 
     /// An `rke` acts no more.

@@ -36,6 +36,8 @@ const FINISHING: [&str; 4] = [
 ];
 /// Phases of a step.
 const STEPS: u32 = 3;
+/// Longer than any world.
+const FOR_EVER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A run that says much says so many lines more.
 const FLOOD: usize = 400;
 
@@ -60,13 +62,13 @@ pub async fn run(
     let pace = machine.chance(|chance| chance.between(Duration::from_millis(300), Duration::from_secs(6)));
     let fails_at = machine.chance(|chance| chance.one_in(6).then(|| chance.below(12)));
     let floods = machine.chance(|chance| chance.one_in(12));
-    let mut rke = Rke { machine: Arc::clone(&machine), record, life, pipe, pace, fails_at, floods, steps: 0 };
+    let hangs_at = machine.chance(|chance| chance.one_in(14).then(|| 1 + chance.below(12)));
+    let mut rke = Rke { machine: Arc::clone(&machine), record, life, pipe, pace, fails_at, hangs_at, floods, steps: 0 };
     let found = rke.begin();
     let done = match rke.record.kind {
         TaskKind::Provision | TaskKind::Reconfigure => rke.up(found).await,
         TaskKind::Remove => rke.remove().await,
-        // Nobody asks for it here.
-        TaskKind::RecoverState => Err(Early::Failed),
+        TaskKind::RecoverState => rke.give_back().await,
         _ => rke.step_of_ours().await,
     };
     let (exit, how) = match done {
@@ -87,6 +89,7 @@ struct Rke {
     pipe: mpsc::UnboundedSender<Vec<u8>>,
     pace: Duration,
     fails_at: Option<usize>,
+    hangs_at: Option<usize>,
     floods: bool,
     steps: usize,
 }
@@ -96,6 +99,20 @@ impl Rke {
     fn state(&self) -> PathBuf {
         let working = self.record.command.lock.with_file_name("working");
         if self.record.kind.is_rke() { self.record.command.cwd.join(STATE) } else { working.join(STATE) }
+    }
+
+    /// Gives back the state that the cluster keeps, into a directory that is empty.
+    async fn give_back(&mut self) -> Result<(), Early> {
+        self.step("Retrieving state file from cluster").await?;
+        let Some(content) = self.machine.model.kept_by_cluster(self.record.cluster, None) else {
+            self.say("fatal", "Unable to get ConfigMap with cluster state from any Control Plane host")?;
+            return Err(Early::Failed);
+        };
+        let bytes = state::write(&content, &self.record.wanted_hosts, true);
+        if fs::write(self.state(), bytes).is_err() {
+            return Err(Early::Failed);
+        }
+        self.say("info", "Successfully Deployed state file at [./cluster.rkestate]")
     }
 
     /// Looks at the state, and tells the model that it acts from here on.
@@ -166,6 +183,10 @@ impl Rke {
         self.say("info", message)?;
         self.work(self.pace).await?;
         self.steps += 1;
+        if self.hangs_at == Some(self.steps) {
+            self.machine.model.hangs(self.record.attempt);
+            self.work(FOR_EVER).await?;
+        }
         if self.fails_at == Some(self.steps) {
             self.say("fatal", "[controlPlane] Failed to bring up Control Plane: simulated")?;
             return Err(Early::Failed);
@@ -195,7 +216,11 @@ impl Rke {
             return Err(Early::Failed);
         }
         self.work(self.pace / 8).await?;
-        file.write_all(second).map_err(|_| Early::Failed)
+        file.write_all(second).map_err(|_| Early::Failed)?;
+        if built {
+            self.machine.model.kept_by_cluster(self.record.cluster, Some(Content { revision, ca }));
+        }
+        Ok(())
     }
 
     /// Works until the time is over or a signal comes.

@@ -1,6 +1,6 @@
 //! A simulated supervisor: what `cratekube-agent supervise` does, with simulated time and processes.
 //!
-//! It writes the journal with the product's own code. It may be killed between any two steps; then its
+//! It writes the journal with the product's own code, and keeps its limits of silence and of the whole run. It may be killed between any two steps; then its
 //! `rke` finds the pipe closed at its next line, and dies of it.
 
 use std::fs::{File, OpenOptions};
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cratekube_agent::run::journal::{ExitRecord, Journal, ProcessId, RunRecord, SupervisorRecord};
-use cratekube_common::domain::run::ExitStatus;
+use cratekube_common::domain::run::{ExitStatus, ReachedLimit, TimeLimit};
 use cratekube_common::domain::time::Timestamp;
+use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Sabotage;
@@ -71,24 +72,39 @@ impl Supervision {
         let (end, ended) = oneshot::channel();
         let Ok(lock) = self.lock.try_clone() else { return Ok(()) };
         self.machine.run(rke::run(Arc::clone(&self.machine), self.record.clone(), rke, life, (pipe, lock), end));
-        self.watch(lines, ended, started_at).await
+        self.watch(rke, lines, ended, started_at).await
     }
 
     async fn watch(
         &mut self,
+        rke: ProcessId,
         mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
         mut ended: oneshot::Receiver<ExitStatus>,
         started_at: Timestamp,
     ) -> Result<(), Killed> {
         let mut output = OpenOptions::new().append(true).create(true).mode(0o600).open(self.journal.output()).ok();
         let mut written = 0;
+        let limits = self.record.command.limits();
+        let began = tokio::time::Instant::now();
+        let (mut said_at, mut reached) = (began, None);
         let exit = loop {
+            let (silent, over) = (said_at + limits.silence, began + limits.run);
             let line = tokio::select! {
                 biased;
                 _ = self.life.wait_for(|life| *life != Life::Runs) => return Err(Killed),
                 Some(line) = lines.recv() => line,
                 exit = &mut ended => break exit.unwrap_or(ExitStatus::Signal(9)),
+                () = tokio::time::sleep_until(silent.min(over)), if reached.is_none() => {
+                    let (limit, after) =
+                        if over <= silent { (TimeLimit::Run, limits.run) } else { (TimeLimit::Silence, limits.silence) };
+                    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                    reached = Some(ReachedLimit { limit, after_ms, phase: None });
+                    self.machine.model.note(format!("{}: rke of {} is ended: {limit:?}", self.machine.name, self.record.attempt));
+                    self.machine.signal(rke, Signal::TERM.as_raw());
+                    continue;
+                }
             };
+            said_at = tokio::time::Instant::now();
             written += self.append(output.as_mut(), &line);
         };
         self.pause(self.machine.chance(|chance| chance.between(Duration::ZERO, SLOW_START))).await?;
@@ -102,8 +118,8 @@ impl Supervision {
             output_bytes: written,
             dropped_bytes: 0,
             output_failed: false,
-            timed_out: false,
-            reached: None,
+            timed_out: reached.is_some(),
+            reached,
         };
         if self.journal.write_exit(&exit_record).is_ok() {
             self.machine.model.exited(self.record.attempt, exit);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cratekube_common::domain::id::{AgentId, OperationId};
 use futures::future::join_all;
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Caller};
 use super::chance::Chance;
@@ -38,6 +38,14 @@ pub enum Ask {
     Remove(String),
     /// The same again that an operation did not do.
     Retry(OperationId),
+    /// That lost or damaged state is brought back.
+    Recover(String),
+    /// That a cluster is provisioned again.
+    Again(String),
+    /// That an agent is forgotten, and that what it runs is given up with `true`.
+    Forget(AgentId, bool),
+    /// A token for an agent of this name to join with.
+    Join(String),
     /// The end of an operation.
     Cancel(OperationId),
     /// That the run is given up which holds the cluster of this name.
@@ -56,6 +64,10 @@ impl fmt::Display for Ask {
             Self::Provision(name, _) => write!(f, "provision {name}"),
             Self::Remove(name) => write!(f, "remove {name}"),
             Self::Retry(operation) => write!(f, "retry {operation}"),
+            Self::Recover(name) => write!(f, "recover-state {name}"),
+            Self::Again(name) => write!(f, "provision {name} again"),
+            Self::Forget(agent, force) => write!(f, "forget {agent}{}", if *force { " by force" } else { "" }),
+            Self::Join(name) => write!(f, "let {name} join"),
             Self::Cancel(operation) => write!(f, "cancel {operation}"),
             Self::ForceUnlock(name) => write!(f, "force-unlock {name}"),
             Self::Cordon(agent) => write!(f, "cordon {agent}"),
@@ -74,6 +86,16 @@ impl Ask {
             Self::Provision(name, address) => post(clusters).body(specs::single(name, address).to_string()),
             Self::Remove(name) => Call::new(Method::DELETE, &format!("{clusters}/{name}")).body(reason),
             Self::Retry(operation) => post(format!("/v1/operations/{operation}/retry")),
+            Self::Recover(name) => post(format!("{clusters}/{name}/recover-state")).body(reason),
+            Self::Again(name) => post(format!("{clusters}/{name}/provision")),
+            Self::Forget(agent, force) => {
+                let body = json!({"reason": "simulated", "force": force});
+                post(format!("/v1/admin/agents/{agent}/forget")).body(body.to_string())
+            }
+            Self::Join(name) => {
+                let body = json!({"agent": name, "lifetime": "24h"});
+                post("/v1/admin/join-tokens".to_owned()).body(body.to_string())
+            }
             Self::Cancel(operation) => post(format!("/v1/operations/{operation}/cancel")),
             Self::ForceUnlock(name) => post(format!("{clusters}/{name}/force-unlock")).body(reason),
             Self::Cordon(agent) => post(format!("/v1/admin/agents/{agent}/cordon")).body(reason),
@@ -84,7 +106,15 @@ impl Ask {
 
     /// True when an operation comes of it that was not there before.
     fn makes_operation(&self) -> bool {
-        matches!(self, Self::Provision(..) | Self::Remove(_) | Self::Retry(_))
+        matches!(self, Self::Provision(..) | Self::Remove(_) | Self::Retry(_) | Self::Recover(_) | Self::Again(_))
+    }
+
+    /// The cluster that it is about; nothing for others.
+    fn cluster(&self) -> &str {
+        match self {
+            Self::Provision(name, _) | Self::Remove(name) | Self::Recover(name) | Self::Again(name) => name,
+            _ => "",
+        }
     }
 
     /// True when it may be refused because of what happened meanwhile.
@@ -121,6 +151,10 @@ pub async fn admin(house: Rc<House>) -> turmoil::Result {
             continue;
         }
         let agent = *admin.chance.pick(&agents);
+        if admin.chance.one_in(4) {
+            admin.forgets(agent).await;
+            continue;
+        }
         let ask = if admin.chance.one_in(2) { Ask::Cordon(agent) } else { Ask::Drain(agent) };
         admin.ask(&ask).await;
         admin.pause((Duration::from_secs(2), Duration::from_secs(20))).await;
@@ -136,12 +170,14 @@ struct User {
     caller: Caller,
     chance: Chance,
     asked: u32,
+    /// Class of the failure that was seen last.
+    class: String,
 }
 
 impl User {
     fn new(house: &Rc<House>, name: String, chance: Chance) -> Self {
         let caller = Caller::new(house.trust.clone());
-        Self { house: Rc::clone(house), name, token: String::new(), caller, chance, asked: 0 }
+        Self { house: Rc::clone(house), name, token: String::new(), caller, chance, asked: 0, class: String::new() }
     }
 
     /// Builds a cluster and removes it again, until the world is to end.
@@ -159,6 +195,7 @@ impl User {
 
     /// Has something done; asks again for what was not, now and then. The state it ended in.
     async fn has_done(&mut self, ask: Ask) -> String {
+        let cluster = ask.cluster().to_owned();
         let mut ask = ask;
         let mut ended = String::new();
         for _ in 0..TRIES {
@@ -167,10 +204,25 @@ impl User {
             if ended == "succeeded" || self.house.is_ending() || self.chance.one_in(3) {
                 return ended;
             }
+            if self.class == "state" && self.recovers(&cluster).await {
+                return ended;
+            }
             ask = Ask::Retry(operation);
             self.pause(LOOK).await;
         }
         ended
+    }
+
+    /// Brings a cluster's state back and provisions it again; true when it is built then.
+    async fn recovers(&mut self, cluster: &str) -> bool {
+        for ask in [Ask::Recover(cluster.to_owned()), Ask::Again(cluster.to_owned())] {
+            let Some(operation) = self.ask(&ask).await else { return false };
+            if self.watch(operation).await != "succeeded" {
+                return false;
+            }
+        }
+        self.house.model.note(format!("{cluster} came back"));
+        true
     }
 
     /// Asks until there is an answer; the operation, or nothing when it is refused.
@@ -222,8 +274,10 @@ impl User {
             let answer = self.send(Call::new(Method::GET, &path)).await;
             match answer.as_ref().map(|answer| answer.status) {
                 Some(StatusCode::OK) => {
-                    let state = answer.map(|answer| answer.json()["state"].as_str().unwrap_or_default().to_owned());
-                    let state = state.unwrap_or_default();
+                    let document = answer.map(|answer| answer.json()).unwrap_or_default();
+                    let word = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+                    let state = word(&document["state"]);
+                    self.class = word(&document["failure"]["class"]);
                     self.house.model.told(operation, &state);
                     if is_over(&state) {
                         return state;
@@ -250,6 +304,44 @@ impl User {
             self.token.clear();
         }
         answer
+    }
+
+    /// Forgets an agent, if it is away; then it is let in anew, for its bastion was not gone after all.
+    async fn forgets(&mut self, agent: AgentId) {
+        let Some(name) = self.name_of(agent).await else { return };
+        let force = self.chance.one_in(3);
+        if force {
+            let clusters = self.house.clusters.iter().cloned();
+            self.house.model.facts().forced.extend(clusters);
+        }
+        let ask = Ask::Forget(agent, force);
+        self.house.model.note(format!("admin asks: {ask}"));
+        let done = loop {
+            match self.send(ask.call()).await.map(|answer| answer.status) {
+                Some(StatusCode::OK) => break true,
+                Some(status) if !passes(status) => break false,
+                _ => self.pause(AGAIN).await,
+            }
+        };
+        if !done {
+            return self.house.model.note(format!("{ask} is refused"));
+        }
+        let join = Ask::Join(name.clone());
+        let token = loop {
+            let answer = self.send(join.call()).await.filter(|answer| answer.status == StatusCode::CREATED);
+            let token = answer.and_then(|answer| answer.json()["token"].as_str()?.parse().ok());
+            if let Some(token) = token {
+                break token;
+            }
+            self.pause(AGAIN).await;
+        };
+        self.house.model.note(format!("{name} is forgotten, and may join anew"));
+        self.house.joins_again(&name, token);
+    }
+
+    async fn name_of(&mut self, agent: AgentId) -> Option<String> {
+        let answer = self.send(Call::new(Method::GET, &format!("/v1/admin/agents/{agent}"))).await?;
+        answer.json()["name"].as_str().map(str::to_owned)
     }
 
     /// The agents there are; none when that cannot be found out now.

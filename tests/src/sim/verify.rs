@@ -10,7 +10,7 @@ use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::id::OperationId;
-use cratekube_common::domain::operation::{Operation, OperationState};
+use cratekube_common::domain::operation::{Operation, OperationKind, OperationState};
 use cratekube_common::domain::run::ExitStatus;
 use cratekube_common::domain::task::TaskState;
 use cratekube_controller::store::sqlite::SqliteStore;
@@ -137,8 +137,10 @@ impl Verification {
         if started && attempt.state == AttemptState::Released {
             self.faults.push(format!("{id} is released although its rke was started"));
         }
+        // A generation that is put back needs no rke.
+        let by_generation = operation.kind == OperationKind::RecoverState && !started;
         let succeeded = operation.state == OperationState::Succeeded && attempt.state == AttemptState::Exited;
-        if succeeded && class.is_none() && exit != Some(ExitStatus::Code(0)) {
+        if succeeded && !by_generation && class.is_none() && exit != Some(ExitStatus::Code(0)) {
             self.faults.push(format!("{id} counts as a success, but its rke ended with {exit:?}"));
         }
         let task = tasks.iter().find(|task| task.id == attempt.task).map(|task| task.state);
@@ -150,6 +152,7 @@ impl Verification {
         let fits = |class| match class {
             FailureClass::Interrupted | FailureClass::State => true,
             FailureClass::Cancelled => cancelled,
+            FailureClass::Timeout => run.is_some_and(|run| run.hangs),
             _ => false,
         };
         if lost && class.is_some_and(|class| !fits(class)) {
@@ -172,7 +175,15 @@ impl Verification {
         }
         let mut written = Vec::new();
         for attempt in attempts {
-            let output = facts.runs.get(&attempt.id).map(|run| run.output.as_slice()).unwrap_or_default();
+            let run = facts.runs.get(&attempt.id);
+            if operation.kind == OperationKind::RecoverState && run.is_none_or(|run| run.starts == 0) {
+                // What the agent says itself of what it put back.
+                let bytes = usize::try_from(attempt.output_bytes).unwrap_or(usize::MAX);
+                let said = stored.get(written.len()..).unwrap_or_default();
+                written.extend_from_slice(&said[..bytes.min(said.len())]);
+                continue;
+            }
+            let output = run.map(|run| run.output.as_slice()).unwrap_or_default();
             let kept = match attempt.state {
                 AttemptState::Fenced => usize::try_from(attempt.output_bytes).unwrap_or(usize::MAX).min(output.len()),
                 _ => output.len(),
