@@ -320,17 +320,16 @@ impl House {
         Ok(())
     }
 
-    /// Enrols anew where somebody brought a token for that.
+    /// Enrols anew where somebody brought a token for that, however often it takes.
     async fn join_again(&self, n: usize, name: &str) {
         let token = self.joins.borrow().get(name).cloned();
         let Some(token) = token else { return };
-        match self.enrol_with(n, name, &token, true).await {
-            Ok(()) => {
-                self.model.note(format!("{name} has joined anew"));
-                self.joins.borrow_mut().remove(name);
-            }
-            Err(error) => self.model.note(format!("{name} cannot join anew: {error:#}")),
+        while let Err(error) = self.enrol_with(n, name, &token, true).await {
+            self.model.note(format!("{name} cannot join anew: {error:#}"));
+            tokio::time::sleep(RESTART).await;
         }
+        self.model.note(format!("{name} has joined anew"));
+        self.joins.borrow_mut().remove(name);
     }
 
     async fn enrol_with(&self, n: usize, name: &str, token: &JoinToken, anew: bool) -> anyhow::Result<()> {
