@@ -1,3 +1,5 @@
+//! YAML as it is taken in: what is read, and what is refused by which rule.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

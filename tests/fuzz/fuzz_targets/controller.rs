@@ -1,3 +1,4 @@
+//! What the controller says on the wire.
 #![no_main]
 
 cratekube_fuzz::target!("controller");

@@ -1,3 +1,4 @@
+//! Certificate signing requests.
 #![no_main]
 
 cratekube_fuzz::target!("csr");

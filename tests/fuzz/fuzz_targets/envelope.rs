@@ -1,3 +1,4 @@
+//! Sealed secrets.
 #![no_main]
 
 cratekube_fuzz::target!("envelope");

@@ -1,3 +1,4 @@
+//! Join tokens.
 #![no_main]
 
 cratekube_fuzz::target!("join-token");

@@ -1,3 +1,4 @@
+//! Tokens of users.
 #![no_main]
 
 cratekube_fuzz::target!("jwt");

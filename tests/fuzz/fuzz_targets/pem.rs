@@ -1,3 +1,4 @@
+//! PEM files.
 #![no_main]
 
 cratekube_fuzz::target!("pem");

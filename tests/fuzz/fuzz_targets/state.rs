@@ -1,3 +1,4 @@
+//! RKE's state files.
 #![no_main]
 
 cratekube_fuzz::target!("state");

@@ -1,3 +1,4 @@
+//! YAML as it is taken in.
 #![no_main]
 
 cratekube_fuzz::target!("yaml");

@@ -1,3 +1,5 @@
+//! Manifests of managed resources: what is read, and what each rule refuses.
+
 use super::manifest::*;
 use crate::intake::Notes;
 

@@ -1,3 +1,5 @@
+//! What needs attention, in made-up houses.
+
 use cratekube_common::domain::agent::{AgentFacts, ScrubStatus};
 use cratekube_common::domain::environment::EnvironmentPattern;
 use uuid::Uuid;

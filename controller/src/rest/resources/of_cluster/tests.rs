@@ -1,3 +1,5 @@
+//! Managed resources of a cluster over REST, with what agents told of them.
+
 use cratekube_common::domain::cluster::resource::{
     ConfigureFindings, ObjectFault, RemovalStatus, ResourceState, ResourceStatus,
 };
