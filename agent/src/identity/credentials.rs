@@ -12,7 +12,7 @@ use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::tls;
 use cratekube_proto::v1;
-use rcgen::{CertificateParams, DistinguishedName, DnType};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::CertificateDer;
@@ -90,12 +90,23 @@ pub async fn new_key_aside(algorithm: KeyAlgorithm, name: &AgentName) -> Result<
     made.unwrap_or(Err(rcgen::Error::RemoteKeyError))
 }
 
+/// The request for a certificate of a key that there is already, as PKCS#8 PEM.
+///
+/// # Errors
+/// When it is not a key.
+pub(super) fn with_key(key: &Secret, name: &AgentName) -> Result<NewKey, rcgen::Error> {
+    request(&KeyPair::from_pem(key.expose())?, name.as_str())
+}
+
 fn new_key_of(algorithm: KeyAlgorithm, name: &str) -> Result<NewKey, rcgen::Error> {
-    let pair = keys::make(algorithm)?;
+    request(&keys::make(algorithm)?, name)
+}
+
+fn request(pair: &KeyPair, name: &str) -> Result<NewKey, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    let csr = params.serialize_request(&pair)?.der().to_vec();
+    let csr = params.serialize_request(pair)?.der().to_vec();
     Ok(NewKey { key: Secret::new(pair.serialize_pem()), csr })
 }
 

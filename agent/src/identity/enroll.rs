@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cratekube_common::domain::id::VolumeId;
 use cratekube_common::domain::join_token::JoinToken;
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::pinned::NotTheAuthority;
@@ -79,7 +80,7 @@ pub enum EnrollError {
 /// Enrols this agent and keeps its identity.
 ///
 /// # Errors
-/// [`EnrollError`]; nothing is stored then.
+/// [`EnrollError`]; nothing is stored then but the key that was asked with, for another try with this token.
 pub async fn enroll(
     enrollment: &Enrollment,
     files: &IdentityFiles,
@@ -93,7 +94,7 @@ pub async fn enroll(
     let tls = tls::pinned(&enrollment.token.ca_sha256, clock)?;
     let connector = Connector::new(dialer, enrollment.controller.clone());
     let connection = connector.connect(tls).await.map_err(|error| named(error, &enrollment.controller))?;
-    let (made, answer) = ask(enrollment, &connection).await?;
+    let (made, answer) = ask(enrollment, files, &connection).await?;
     let pin = Some(enrollment.token.ca_sha256.as_str());
     let granted = credentials::check(&made.key, answer.certificate, pin, clock)?;
     let identity = Identity {
@@ -109,10 +110,14 @@ pub async fn enroll(
 }
 
 /// Asks for a certificate; once more with another kind of key, when the controller wants one.
-async fn ask(enrollment: &Enrollment, connection: &Connection) -> Result<(NewKey, v1::EnrollResponse), EnrollError> {
+async fn ask(
+    enrollment: &Enrollment,
+    files: &IdentityFiles,
+    connection: &Connection,
+) -> Result<(NewKey, v1::EnrollResponse), EnrollError> {
     let mut algorithm = keys::DEFAULT;
     loop {
-        let made = credentials::new_key_aside(algorithm, &enrollment.name).await?;
+        let made = key(enrollment, files, algorithm).await?;
         let request = v1::EnrollRequest {
             join_token: enrollment.token.expose().expose().to_owned(),
             name: enrollment.name.to_string(),
@@ -129,6 +134,17 @@ async fn ask(enrollment: &Enrollment, connection: &Connection) -> Result<(NewKey
             },
         }
     }
+}
+
+/// The key that was asked with before, or a new one, kept before anybody sees the token.
+async fn key(enrollment: &Enrollment, files: &IdentityFiles, algorithm: KeyAlgorithm) -> Result<NewKey, EnrollError> {
+    let Enrollment { token, name, .. } = enrollment;
+    if let Some(Ok(before)) = files.asked(token, algorithm).map(|key| credentials::with_key(&key, name)) {
+        return Ok(before);
+    }
+    let made = credentials::new_key_aside(algorithm, name).await?;
+    files.keep_asking(token, algorithm, &made.key)?;
+    Ok(made)
 }
 
 /// Finds the pin's own refusal inside what TLS makes of it.

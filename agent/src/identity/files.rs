@@ -3,13 +3,17 @@
 //! Key, certificate and trust are in one document, so that no crash can leave a key with somebody
 //! else's certificate. A renewed identity is first put beside the current one (`identity-next.json`),
 //! then proved on a connection, then renamed over it: whatever is killed when, at least one of the two
-//! files is whole and known to the controller.
+//! files is whole and known to the controller. The key of an enrolment is kept (`identity-asked.json`)
+//! before the token is shown, until there is a certificate for it: the token works once, and the controller
+//! answers again only who has that key.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::id::AgentId;
+use cratekube_common::domain::join_token::JoinToken;
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::name::AgentName;
 use cratekube_common::domain::secret::Secret;
 use cratekube_common::runtime::{files, tls};
@@ -21,6 +25,7 @@ use super::{Identity, UnusableIdentity};
 
 const CURRENT: &str = "identity.json";
 const NEXT: &str = "identity-next.json";
+const ASKING: &str = "identity-asked.json";
 const FORMAT: u32 = 1;
 
 /// The directory with the agent's identity.
@@ -77,6 +82,16 @@ struct Document {
     trust_pem: String,
 }
 
+/// The key that an enrolment asks with. Its `Debug` is not derived, for it holds the key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asking {
+    /// SHA-256 of the join token that it is asked with.
+    token_sha256: String,
+    algorithm: KeyAlgorithm,
+    key_pem: String,
+}
+
 impl IdentityFiles {
     /// The directory; nothing is touched yet.
     #[must_use]
@@ -121,7 +136,37 @@ impl IdentityFiles {
     /// From the filesystem; the old one is still there then.
     pub fn save(&self, identity: &Identity) -> Result<(), IdentityFilesError> {
         self.write(CURRENT, identity)?;
+        self.remove(ASKING)?;
         self.discard()
+    }
+
+    /// The key that was asked with before, with this token and of this kind: whether there was an answer is
+    /// not known. None when there is none that can be read.
+    #[must_use]
+    pub fn asked(&self, token: &JoinToken, algorithm: KeyAlgorithm) -> Option<Secret> {
+        let bytes = files::read_optional(&self.dir.join(ASKING)).ok().flatten()?;
+        let asking: Asking = serde_json::from_slice(&bytes).ok()?;
+        let key = Secret::new(asking.key_pem);
+        (asking.token_sha256 == digest(token) && asking.algorithm == algorithm).then_some(key)
+    }
+
+    /// Keeps the key that is about to be asked with, so that one whose answer is lost can be asked for again.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn keep_asking(
+        &self,
+        token: &JoinToken,
+        algorithm: KeyAlgorithm,
+        key: &Secret,
+    ) -> Result<(), IdentityFilesError> {
+        self.prepare().map_err(failed("prepare", &self.dir))?;
+        let path = self.dir.join(ASKING);
+        let asking = Asking { token_sha256: digest(token), algorithm, key_pem: key.expose().to_owned() };
+        let text = serde_json::to_string_pretty(&asking);
+        let _wiped = Secret::new(asking.key_pem);
+        let text = text.map(Secret::new).map_err(|e| failed("write", &path)(e.into()))?;
+        files::write_atomic(&path, text.expose().as_bytes()).map_err(failed("write", &path))
     }
 
     /// Puts a renewed identity beside the current one, to be proved.
@@ -147,9 +192,13 @@ impl IdentityFiles {
     /// # Errors
     /// From the filesystem.
     pub fn discard(&self) -> Result<(), IdentityFilesError> {
-        let next = self.dir.join(NEXT);
-        match files::remove(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &next)(error)),
+        self.remove(NEXT)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), IdentityFilesError> {
+        let path = self.dir.join(name);
+        match files::remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),
         }
     }
@@ -166,6 +215,10 @@ impl IdentityFiles {
         let text = document(identity).map_err(|e| failed("write", &path)(e.into()))?;
         files::write_atomic(&path, text.expose().as_bytes()).map_err(failed("write", &path))
     }
+}
+
+fn digest(token: &JoinToken) -> String {
+    tls::sha256_hex(token.secret.expose().as_bytes())
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IdentityFilesError {

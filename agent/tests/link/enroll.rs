@@ -16,6 +16,7 @@ use cratekube_proto::v1;
 use rustls_pki_types::CertificateDer;
 use tonic::Status;
 use uuid::Uuid;
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::support::controller::{Options, TestController};
 use crate::support::pki::{Authority, DAY};
@@ -74,6 +75,31 @@ async fn a_token_becomes_a_private_identity_that_the_controller_accepts() {
     let connector = Connector::new(controller.dialer(), controller.address.clone());
     let connection = connector.connect(tls::enrolled(&identity, &newcomer.clock).unwrap()).await.unwrap();
     connection.accepted().await.unwrap();
+}
+
+#[tokio::test]
+async fn hostile_row_29_a_lost_answer_is_asked_for_again_with_the_same_key() {
+    let controller = TestController::start(Options { sockets: true, ..Options::default() }).await;
+    let newcomer = Newcomer::new();
+    let token = controller.authority.token();
+    *controller.state.enroll_answer.lock().unwrap() = Some(Err(Status::unavailable("the answer is lost")));
+    newcomer.enroll(&controller, token.clone(), false).await.unwrap_err();
+    let asked_with = newcomer.dir.path().join("state/identity-asked.json");
+    assert_eq!(std::fs::metadata(&asked_with).unwrap().permissions().mode() & 0o777, 0o600);
+    let identity = newcomer.enroll(&controller, token, false).await.unwrap();
+    assert!(!asked_with.exists(), "it is the identity's now");
+    newcomer.enroll(&controller, controller.authority.token(), true).await.unwrap();
+    let asked = controller.state.enrolled.lock().unwrap();
+    let keys: Vec<_> = asked.iter().map(|request| public_key(&request.csr)).collect();
+    assert!(keys[0] == keys[1] && keys[2] != keys[0], "another token is asked with another key");
+    assert_eq!(newcomer.files().load().unwrap().next, None);
+    assert!(identity.validity().is_ok());
+}
+
+/// The public key that a request is for.
+fn public_key(csr: &[u8]) -> Vec<u8> {
+    let (_, request) = X509CertificationRequest::from_der(csr).unwrap();
+    request.certification_request_info.subject_pki.subject_public_key.data.to_vec()
 }
 
 #[tokio::test]

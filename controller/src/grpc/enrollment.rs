@@ -106,12 +106,17 @@ impl Enrollment for Enroll {
         let refused = || Refusal::Forbidden.status("the join token is not accepted; ask an admin for a new one");
         let token: JoinToken = wire.join_token.parse().map_err(|_| refused())?;
         let volumes = volumes(&wire.volumes)?;
-        let id: AgentId = self.state.mint.id();
-        let issued = self.state.authority.issue_agent(&wire.csr, id, &name, 1);
-        let issued = issued.map_err(|e| not_issued(&e))?;
-        match self.record(&token, id, name.clone(), volumes, &issued, origin.clone()).await? {
+        let issue = |id| self.state.authority.issue_agent(&wire.csr, id, &name, 1).map_err(|e| not_issued(&e));
+        let mut id: AgentId = self.state.mint.id();
+        let mut issued = issue(id)?;
+        let mut enrolled = self.record(&token, id, name.clone(), volumes.clone(), &issued, origin.clone()).await?;
+        if let Enrolled::Before(earlier) = enrolled {
+            (id, issued) = (earlier, issue(earlier)?);
+            enrolled = self.record(&token, id, name.clone(), volumes, &issued, origin.clone()).await?;
+        }
+        match enrolled {
             Enrolled::New => {}
-            Enrolled::Refused(EnrollRefusal::Used) => {
+            Enrolled::Refused(EnrollRefusal::Used) | Enrolled::Before(_) => {
                 self.state.metrics.not_enrolled(NotEnrolled::Reused);
                 tracing::error!(alarm = true, %name, origin, "a join token was used a second time");
                 return Err(refused());

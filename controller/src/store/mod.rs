@@ -178,7 +178,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         now: Timestamp,
     ) -> Result<Withdrawn, StoreError>;
 
-    /// Consumes a join token and records the agent, in one transaction: of two that race, one wins.
+    /// Consumes a join token and records the agent, in one transaction: of two that race, one wins. Who has the
+    /// winner's key may ask again until the agent was seen.
     async fn enroll_agent(&self, request: EnrollAgent) -> Result<Enrolled, StoreError>;
 
     /// A certificate of an agent.

@@ -308,7 +308,7 @@ impl User {
 
     /// Forgets an agent, if it is away; then it is let in anew, for its bastion was not gone after all.
     async fn forgets(&mut self, agent: AgentId) {
-        let Some(name) = self.name_of(agent).await else { return };
+        let Some(name) = self.name_of_live(agent).await else { return };
         let force = self.chance.one_in(3);
         if force {
             let clusters = self.house.clusters.iter().cloned();
@@ -339,9 +339,11 @@ impl User {
         self.house.joins_again(&name, token);
     }
 
-    async fn name_of(&mut self, agent: AgentId) -> Option<String> {
+    /// The name of an agent that was not forgotten before: another one may have it then.
+    async fn name_of_live(&mut self, agent: AgentId) -> Option<String> {
         let answer = self.send(Call::new(Method::GET, &format!("/v1/admin/agents/{agent}"))).await?;
-        answer.json()["name"].as_str().map(str::to_owned)
+        let document = answer.json();
+        document["name"].as_str().filter(|_| document["state"] != "revoked").map(str::to_owned)
     }
 
     /// The agents there are; none when that cannot be found out now.

@@ -8,14 +8,15 @@ use cratekube_common::domain::id::{AgentId, JoinTokenId, VolumeId};
 use super::family;
 use super::house::{House, entry, hash};
 use crate::store::{
-    Bar, BarAgent, Barred, CertificateFacts, EnrollRefusal, Enrolled, NewJoinToken, PageRequest, RenewAgent, Renewed,
-    UseCertificate, Withdrawn,
+    Bar, BarAgent, Barred, CertificateFacts, EnrollAgent, EnrollRefusal, Enrolled, NewJoinToken, PageRequest,
+    RenewAgent, Renewed, UseCertificate, Withdrawn,
 };
 
 family![
     a_certificate_is_in_use_once_it_is_shown,
     one_whose_answer_was_lost_is_replaced_by_the_next,
     hostile_row_35_a_renewal_with_a_replaced_certificate_is_told_apart,
+    hostile_row_29_who_has_the_key_of_an_agent_that_was_never_seen_may_ask_again,
     hostile_row_30_a_token_for_a_volume_is_for_agents_that_serve_it,
     tokens_are_listed_newest_first_and_taken_back_while_unused,
     a_used_token_is_remembered_after_its_end,
@@ -99,6 +100,25 @@ async fn hostile_row_30_a_token_for_a_volume_is_for_agents_that_serve_it(house: 
     assert_eq!(refused, Enrolled::Refused(EnrollRefusal::OtherVolume));
     request.volumes.push(volume);
     assert_eq!(house.store.enroll_agent(request).await.unwrap(), Enrolled::New, "it was not used up");
+}
+
+async fn hostile_row_29_who_has_the_key_of_an_agent_that_was_never_seen_may_ask_again(house: &mut House) {
+    house.token("once", "*").await;
+    let first = house.enrolment("once", "a");
+    let certificate = |serial, key: &str| CertificateFacts { key_sha256: hash(key), ..house.certificate(serial, 1) };
+    let enroll = |request: EnrollAgent| house.store.enroll_agent(request);
+    let with = |agent, serial, key: &str| EnrollAgent { agent, certificate: certificate(serial, key), ..first.clone() };
+    let (lost, other): (AgentId, AgentId) = (first.agent, house.id());
+    assert_eq!(enroll(with(lost, "0a", "its own")).await.unwrap(), Enrolled::New);
+    let used = Enrolled::Refused(EnrollRefusal::Used);
+    assert_eq!(enroll(with(other, "0b", "another's")).await.unwrap(), used, "the token alone is not enough");
+    assert_eq!(enroll(with(other, "0b", "its own")).await.unwrap(), Enrolled::Before(lost));
+    assert_eq!(enroll(with(lost, "0c", "its own")).await.unwrap(), Enrolled::New);
+    assert_eq!(house.store.agent(lost).await.unwrap().unwrap().certificate_serial, "0c");
+    assert!(house.store.agent(other).await.unwrap().is_none());
+    assert!(!show(house, lost, &certificate("0a", "its own")).await, "what was lost is of no use to its finder");
+    assert!(show(house, lost, &certificate("0c", "its own")).await);
+    assert_eq!(enroll(with(other, "0d", "its own")).await.unwrap(), used, "it was seen");
 }
 
 async fn tokens_are_listed_newest_first_and_taken_back_while_unused(house: &mut House) {

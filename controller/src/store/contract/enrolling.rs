@@ -83,6 +83,9 @@ pub struct EnrollAgent {
 pub enum Enrolled {
     /// Recorded under the id given.
     New,
+    /// This agent came of the same token and the same key, and was never seen: the answer was lost. Ask again
+    /// under its id, with a certificate for it.
+    Before(AgentId),
     /// Refused. The other side is told no reason; the log and the audit are.
     Refused(EnrollRefusal),
 }

@@ -94,13 +94,24 @@ pub(super) fn renew(db: &Connection, request: &RenewAgent) -> Result<Renewed, Fa
     if serial != request.shown || request.certificate.generation != generation + 1 {
         return Ok(Renewed::Superseded);
     }
-    db.prepare_cached(
-        "UPDATE certificates SET replaced_at = ?2 WHERE agent = ?1 AND used_at IS NULL AND replaced_at IS NULL \
-         AND serial <> ?3",
-    )?
-    .execute(params![key(request.agent), request.now.as_millis(), serial])?;
-    keep(db, request.agent, &request.certificate, request.now)?;
+    replace_unused(db, request.agent, &request.certificate, &serial, request.now)?;
     Ok(Renewed::Now)
+}
+
+/// Records a certificate in the place of those that were never shown, but for one.
+pub(super) fn replace_unused(
+    db: &Connection,
+    agent: AgentId,
+    certificate: &CertificateFacts,
+    stays: &str,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    db.prepare_cached(
+        "UPDATE certificates SET replaced_at = ?2 \
+         WHERE agent = ?1 AND used_at IS NULL AND replaced_at IS NULL AND serial <> ?3",
+    )?
+    .execute(params![key(agent), now.as_millis(), stays])?;
+    keep(db, agent, certificate, now)
 }
 
 /// Forgets certificates that nobody can use any more, but not those of banned agents, and old cuts.

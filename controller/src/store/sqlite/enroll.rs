@@ -141,8 +141,7 @@ fn not_consumed(db: &Connection, request: &EnrollAgent) -> Result<Enrolled, Faul
     };
     let token: Option<Token> = select.query_row([&request.secret_sha256], read).optional()?;
     let why = match token {
-        // By this very request, whose answer was lost.
-        Some((Some(used_by), ..)) if used_by == request.agent => return Ok(Enrolled::New),
+        Some((Some(used_by), ..)) if waits_for_answer(db, used_by, request)? => return again(db, used_by, request),
         None => EnrollRefusal::Unknown,
         Some((_, true, ..)) => EnrollRefusal::Used,
         Some((_, _, expires_at, ..)) if expires_at <= request.now => EnrollRefusal::Expired,
@@ -152,6 +151,33 @@ fn not_consumed(db: &Connection, request: &EnrollAgent) -> Result<Enrolled, Faul
         Some(_) => EnrollRefusal::Banned,
     };
     refuse(db, request, why)
+}
+
+/// True when this agent came of the token, was never seen, and the request has its key: the answer to it was
+/// lost. Nobody else can do anything with a certificate for that key.
+fn waits_for_answer(db: &Connection, agent: AgentId, request: &EnrollAgent) -> Result<bool, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND name = ?2 AND state = ?4) \
+         AND EXISTS (SELECT 1 FROM certificates WHERE agent = ?1 AND key_sha256 = ?3) \
+         AND NOT EXISTS (SELECT 1 FROM certificates WHERE agent = ?1 AND used_at IS NOT NULL)",
+    )?;
+    let (name, active) = (request.name.as_str(), AgentState::Active.as_str());
+    Ok(select.query_row(params![key(agent), name, request.certificate.key_sha256, active], |row| row.get(0))?)
+}
+
+/// Answers again: a certificate under the id that is on record takes the place of the one that was lost.
+fn again(db: &Connection, agent: AgentId, request: &EnrollAgent) -> Result<Enrolled, Fault> {
+    if agent != request.agent {
+        return Ok(Enrolled::Before(agent));
+    }
+    let certificate = &request.certificate;
+    certificates::replace_unused(db, agent, certificate, &certificate.serial, request.now)?;
+    let sql = "UPDATE agents SET certificate_serial = ?2, certificate_not_after = ?3 WHERE id = ?1";
+    let new = params![key(agent), certificate.serial, certificate.not_after.as_millis()];
+    db.prepare_cached(sql)?.execute(new)?;
+    let detail = "the answer before did not arrive".to_owned();
+    audit::append(db, &AuditEntry { outcome: AuditOutcome::Allowed, detail, ..request.audit.clone() }, request.now)?;
+    Ok(Enrolled::New)
 }
 
 fn name_taken(db: &Connection, name: &AgentName) -> Result<bool, Fault> {
