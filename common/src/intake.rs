@@ -176,13 +176,14 @@ impl<'a> Field<'a> {
         made.map_err(|fault| self.error(fault.to_string())).ok()
     }
 
-    /// The elements of the array here, each as a field of its own.
+    /// The elements of the array here, each as a field of its own. An element that is null is a mistake: it
+    /// stands for nothing, and would be left out unnoticed.
     #[must_use]
     pub fn items(&self) -> Option<Vec<Field<'a>>> {
         let items = self.typed("an array", Value::as_array)?;
         let place =
             |(i, value)| Field { pointer: format!("{}/{i}", self.pointer), value: Some(value), notes: self.notes };
-        Some(items.iter().enumerate().map(place).collect())
+        Some(items.iter().enumerate().map(place).inspect(Self::not_null).collect())
     }
 
     /// The entries of the object here, for maps with free keys.
@@ -190,6 +191,13 @@ impl<'a> Field<'a> {
     pub fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
         let map = self.typed("an object", Value::as_object)?;
         Some(map.iter().map(|(key, value)| (key.as_str(), self.place(key, Some(value)))).collect())
+    }
+
+    /// Notes a mistake when null is here.
+    pub fn not_null(&self) {
+        if self.value.is_some_and(Value::is_null) {
+            self.error("must not be null");
+        }
     }
 
     /// The object here, with a fixed set of keys; call [`Object::finish`] to note unknown ones.
@@ -348,19 +356,19 @@ mod tests {
 
     #[test]
     fn every_fault_is_noted_with_its_pointer() {
-        let value = json!({"a": 1, "list": [{"x/y": true}], "stray": null});
+        let value = json!({"a": 1, "list": [{"x/y": true}, null], "stray": null});
         let notes = Notes::default();
         let mut root = Field::root(&value, &notes).object().unwrap();
         assert_eq!(root.field("a").string(), None);
         assert_eq!(root.field("missing").required().string(), None);
         for item in root.field("list").items().unwrap() {
-            let mut item = item.object().unwrap();
+            let Some(mut item) = item.object() else { continue };
             assert_eq!(item.field("x/y").integer(1..=5), None);
             item.finish();
         }
         root.finish();
         let pointers: Vec<_> = notes.into_faults().errors.into_iter().map(|f| f.pointer).collect();
-        assert_eq!(pointers, ["/a", "/missing", "/list/0/x~1y", "/stray"]);
+        assert_eq!(pointers, ["/a", "/missing", "/list/1", "/list/0/x~1y", "/stray"]);
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub async fn examine(config: &AgentConfig, clock: &Clock) -> Vec<Check> {
     checks.push(scope::check(config.rke.scope, &surroundings));
     checks.push(ssh_key::check(&config.ssh).await);
     checks.extend(network::proxy(std::env::vars()));
+    checks.extend(network::kubernetes(config.kubernetes.proxy.as_deref()).await);
     checks.push(network::name(&config.controller.address).await);
     checks.extend(controller::check(config, clock).await);
     checks

@@ -1,4 +1,4 @@
-//! On the way to the controller: its name, and proxies.
+//! On the way to the controller and to the clusters' APIs: names, and proxies.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use crate::config::Address;
 
 const NAME: &str = "name";
 const PROXY: &str = "proxy";
+const KUBERNETES: &str = "kubernetes";
 /// A resolver that takes longer makes every reconnect slow.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -37,8 +38,26 @@ pub fn proxy(variables: impl Iterator<Item = (String, String)>) -> Option<Check>
         Check::warn(
             PROXY,
             format!("{} is set, but the agent connects directly, and so does rke", set.join(", ")),
-            "let this host reach the controller's port for agents without a proxy; hosts of clusters have settings of their own",
+            "let this host reach the controller's port for agents without a proxy; clusters' APIs are reached through `[kubernetes] proxy` when that is set, and hosts of clusters have settings of their own",
         )
+    })
+}
+
+/// Whether the proxy answers through which clusters' APIs are reached; nothing when there is none.
+pub async fn kubernetes(proxy: Option<&str>) -> Option<Check> {
+    let proxy = proxy?;
+    let remedy = "see `[kubernetes] proxy`, and that the proxy runs and lets this host CONNECT to port 6443 of the control planes";
+    let connect = tokio::net::TcpStream::connect(proxy.trim_start_matches("http://"));
+    Some(match tokio::time::timeout(WITHIN, connect).await {
+        Ok(Ok(_)) => {
+            Check::ok(KUBERNETES, format!("{proxy} answers; whether it reaches a cluster, a check of it tells"))
+        }
+        Ok(Err(error)) => Check::fail(KUBERNETES, format!("clusters cannot be configured: {proxy}: {error}"), remedy),
+        Err(_) => {
+            let finding =
+                format!("clusters cannot be configured: {proxy} does not answer within {} s", WITHIN.as_secs());
+            Check::fail(KUBERNETES, finding, remedy)
+        }
     })
 }
 
@@ -46,6 +65,17 @@ pub fn proxy(variables: impl Iterator<Item = (String, String)>) -> Option<Check>
 mod tests {
     use super::*;
     use crate::doctor::Level;
+
+    #[tokio::test]
+    async fn the_proxy_to_the_clusters_answers_or_is_told() {
+        assert!(kubernetes(None).await.is_none(), "they are reached directly");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        assert_eq!(kubernetes(Some(&proxy)).await.unwrap().level, Level::Ok);
+        drop(listener);
+        let away = kubernetes(Some(&proxy)).await.unwrap();
+        assert!(away.level == Level::Fail && away.remedy.contains("[kubernetes] proxy"), "{away:?}");
+    }
 
     #[tokio::test]
     async fn a_name_is_looked_up_and_what_came_of_it_is_told() {

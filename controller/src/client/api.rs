@@ -109,12 +109,17 @@ impl Api {
         self.persist(ask, async |opened: Opened| Ok(opened)).await
     }
 
-    /// Environments that the caller may see; this one list has no pages.
+    /// Environments that the caller may see.
     pub(super) async fn environments(&self) -> Result<Vec<Value>, Fault> {
-        let mut answer = self.get("/v1/environments").await?;
+        self.unpaged("/v1/environments").await
+    }
+
+    /// Every item of a list that has no pages.
+    pub(super) async fn unpaged(&self, path: &str) -> Result<Vec<Value>, Fault> {
+        let mut answer = self.get(path).await?;
         match answer["items"].take() {
             Value::Array(items) => Ok(items),
-            _ => Err(Fault::Odd("environments are not a list".into())),
+            _ => Err(Fault::Odd(format!("{path} is not a list"))),
         }
     }
 

@@ -127,6 +127,9 @@ fn kept(page: &mut Page, figures: &Figures, now: Timestamp) {
     let help = "When the first certificate ends of all agents that may connect";
     let ends = figures.first_certificate_ends.map(|end| seconds(end.as_millis()));
     page.gauge_if("agent_certificate_first_expiry_timestamp_seconds", help, ends);
+    let help = "When the first certificate ends of all clusters, as they were checked";
+    let ends = figures.first_cluster_certificate_ends.map(|end| seconds(end.as_millis()));
+    page.gauge_if("cluster_certificate_first_expiry_timestamp_seconds", help, ends);
     let help = "When the newest generation was sealed of the cluster where that is longest ago";
     let sealed = figures.oldest_generation.map(|at| seconds(at.as_millis()));
     page.gauge_if("generation_oldest_timestamp_seconds", help, sealed);

@@ -13,7 +13,7 @@ use cratekube_common::domain::id::{AgentId, VolumeId};
 use cratekube_common::domain::operation::{Operation, OperationState};
 use cratekube_common::domain::time::Timestamp;
 
-use crate::store::{Attention, LostRun, VolumeRecord};
+use crate::store::{Attention, ClusterCertificates, EXPIRY_NOTICE, LostRun, VolumeRecord};
 
 /// How long an operation may wait before somebody is told: agents come back from a restart in less.
 const PATIENT_WAIT: Duration = Duration::from_secs(300);
@@ -23,6 +23,8 @@ const LONG_RUN: Duration = Duration::from_secs(3 * 3600);
 const CERTIFICATE_LEFT: Duration = Duration::from_secs(4 * 3600);
 /// The certificate of a listener is renewed with a third of 90 days left.
 const OWN_CERTIFICATE_LEFT: Duration = Duration::from_secs(7 * 86_400);
+/// A cluster whose certificates end stops working: from here on it is urgent.
+const CLUSTER_CERTIFICATE_LEFT: Duration = Duration::from_secs(7 * 86_400);
 /// How far an agent's clock may be off.
 const SKEW_MS: u64 = 60_000;
 
@@ -120,6 +122,7 @@ pub fn findings(scene: &Scene<'_>) -> Vec<Finding> {
     all.extend(orphans(scene));
     all.extend(kept.operations.iter().filter_map(|operation| slow(scene.now, operation)));
     all.extend(kept.clusters.iter().map(unwell));
+    all.extend(kept.certificates.iter().filter_map(|of| cluster_certificate(scene.now, of)));
     all.extend(scene.certificates.iter().filter_map(|(name, ends)| own_certificate(scene.now, name, *ends)));
     let latest = Timestamp::from_millis(i64::MAX);
     all.sort_by_key(|finding| (finding.severity, finding.since.unwrap_or(latest)));
@@ -351,6 +354,24 @@ fn unwell(cluster: &Cluster) -> Finding {
             |failure| failure.remedy.clone(),
         ),
     }
+}
+
+fn cluster_certificate(now: Timestamp, of: &ClusterCertificates) -> Option<Finding> {
+    let left = of.end_at.since(now);
+    let over = of.end_at <= now;
+    (left < EXPIRY_NOTICE).then(|| Finding {
+        kind: "cluster-certificates",
+        severity: if left < CLUSTER_CERTIFICATE_LEFT { Severity::Critical } else { Severity::Warning },
+        since: None,
+        subject: Subject::Cluster(of.environment.to_string(), of.cluster.to_string()),
+        message: format!(
+            "The first certificate of cluster {} {} at {}, as the last check found.",
+            of.cluster,
+            if over { "has ended" } else { "ends" },
+            of.end_at
+        ),
+        remedy: "Renew them (`rotate-certificates`), and check the cluster again (`verify`).".into(),
+    })
 }
 
 fn own_certificate(now: Timestamp, name: &str, ends: Timestamp) -> Option<Finding> {

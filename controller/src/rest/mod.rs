@@ -43,6 +43,7 @@ mod signing_keys;
 mod sse;
 mod state;
 mod summary;
+mod ui;
 mod views;
 mod volumes;
 

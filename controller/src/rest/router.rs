@@ -11,7 +11,7 @@ use super::state::RestState;
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
     join_tokens, openapi, operations, orphans, output, problems, quarantine, resources, revisions, revocations,
-    signing_keys, summary, volumes,
+    signing_keys, summary, ui, volumes,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -22,6 +22,9 @@ pub(super) fn open() -> Vec<Route> {
         ("/healthz", get(health::healthz)),
         ("/readyz", get(health::readyz)),
         ("/problems/{kind}", get(problems::show)),
+        ("/ui", get(ui::lead)),
+        ("/ui/", get(ui::page)),
+        ("/ui/{file}", get(ui::file)),
         ("/install.sh", get(install::show)),
         ("/install/agent/{file}", get(install::agent)),
         ("/v1/auth/token", post(auth::token::exchange)),

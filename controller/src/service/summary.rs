@@ -11,7 +11,7 @@ use cratekube_common::domain::time::Timestamp;
 use super::agents::AgentNow;
 use super::{Service, ServiceError};
 use crate::plan::attention::{self, Finding, Here, Scene};
-use crate::store::{Event, Figures, Page, PageRequest, VolumeRecord};
+use crate::store::{EXPIRY_NOTICE, Event, Figures, Page, PageRequest, VolumeRecord};
 
 /// Of each kind so many are looked at; with more, the summary says that it is not all.
 const LOOKED_AT: usize = 500;
@@ -83,7 +83,10 @@ impl Service {
         let counts =
             [kept.operations.len(), kept.clusters.len(), kept.lost.len(), kept.volumes.len(), kept.alarms.len()];
         let all_agents = !full(kept.agents.len());
-        let complete = all_agents && !counts.into_iter().any(full);
+        // Those that end first are looked at first.
+        let more = full(kept.certificates.len())
+            && kept.certificates.last().is_some_and(|last| last.end_at.since(self.clock.now()) < EXPIRY_NOTICE);
+        let complete = !more && all_agents && !counts.into_iter().any(full);
         let now = self.clock.now();
         let scene = Scene { kept: &kept, seen: &seen, certificates, now, all_agents, gathering };
         let findings = attention::findings(&scene);

@@ -5,6 +5,7 @@
 
 pub mod aftermath;
 pub mod agent;
+pub mod browser;
 pub mod controller;
 pub mod gate;
 pub mod indoors;

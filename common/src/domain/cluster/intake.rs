@@ -162,7 +162,10 @@ fn read_labels(at: &Field<'_>) -> BTreeMap<String, String> {
     if entries.len() > MAX_LABELS {
         at.error(format!("has {} labels; at most {MAX_LABELS} are allowed", entries.len()));
     }
-    let read = |(key, field): (&str, Field<'_>)| Some((key.to_owned(), field.string()?.to_owned()));
+    let read = |(key, field): (&str, Field<'_>)| {
+        field.not_null();
+        Some((key.to_owned(), field.string()?.to_owned()))
+    };
     entries.into_iter().filter_map(read).collect()
 }
 

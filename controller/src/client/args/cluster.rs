@@ -61,6 +61,21 @@ Examples:
   cratekube cluster recover-state web -e prod --reason 'the file was deleted' --wait
   cratekube cluster recover-state web -e prod --reason 'the last run was a mistake' --generation 3")]
     RecoverState(RecoverState),
+    /// Show what the last check of a cluster found, and when its certificates end
+    #[command(after_help = "Example:\n  cratekube cluster health web -e prod")]
+    Health(One),
+    /// Check a cluster now: its API, nodes, system pods, certificates
+    #[command(after_help = "Example:\n  cratekube cluster verify web -e prod --wait")]
+    Verify(Verify),
+    /// Renew a cluster's certificates, one service after the other
+    ///
+    /// With `--ca` it gets a new CA: every credential that the old one made ends (administrators).
+    #[command(after_help = "\
+Examples:
+  cratekube cluster rotate-certificates web -e prod --wait
+  cratekube cluster rotate-certificates web --service etcd --service kubelet
+  cratekube cluster rotate-certificates web --ca --reason 'a kubeconfig leaked' --wait")]
+    RotateCertificates(Rotate),
 }
 
 /// One cluster.
@@ -154,6 +169,33 @@ pub(in crate::client) struct RecoverState {
     /// From this sealed generation and no other
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::client) generation: Option<u64>,
+    #[command(flatten)]
+    pub(in crate::client) waiting: Waiting,
+}
+
+/// Check a cluster.
+#[derive(Debug, Args)]
+pub(in crate::client) struct Verify {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) waiting: Waiting,
+}
+
+/// Renew certificates.
+#[derive(Debug, Args)]
+pub(in crate::client) struct Rotate {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    /// Of this service only, such as `etcd` or `kubelet`; may be given again [default: all]
+    #[arg(long = "service", value_name = "NAME", conflicts_with = "ca")]
+    pub(in crate::client) services: Vec<String>,
+    /// With a new CA
+    #[arg(long, requires = "reason")]
+    pub(in crate::client) ca: bool,
+    /// Why, in a sentence; kept in the audit log, required for a new CA
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::client) reason: Option<String>,
     #[command(flatten)]
     pub(in crate::client) waiting: Waiting,
 }

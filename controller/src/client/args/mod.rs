@@ -3,10 +3,13 @@
 //! No option takes a secret: those come from files, standard input or the environment.
 
 pub(super) mod agent;
+pub(super) mod alarm;
 pub(super) mod audit;
 pub(super) mod cluster;
 pub(super) mod login;
 pub(super) mod operation;
+pub(super) mod resource;
+pub(super) mod signing_key;
 pub(super) mod volume;
 
 use std::time::Duration;
@@ -84,6 +87,15 @@ pub(super) enum Command {
     /// The audit log (administrators)
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// What somebody has to look at (administrators)
+    #[command(subcommand, visible_alias = "alarms")]
+    Alarm(alarm::AlarmCommand),
+    /// Kubernetes YAML that is kept in clusters
+    #[command(subcommand, visible_alias = "resources")]
+    Resource(resource::ResourceCommand),
+    /// The keys that sign tokens (administrators)
+    #[command(subcommand, visible_alias = "signing-keys")]
+    SigningKey(signing_key::SigningKeyCommand),
     /// State volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::VolumeCommand),

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::watch::{Wish, accepted};
-use super::{Session, access};
+use super::{Session, access, upkeep};
 use crate::client::args::InEnvironment;
 use crate::client::args::cluster::{ClusterCommand, Create, Delete, ForceUnlock, Generations, List, One, RecoverState};
 use crate::client::document;
@@ -28,6 +28,9 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
         ClusterCommand::ForceUnlock(wish) => force_unlock(session, wish).await,
         ClusterCommand::Kubeconfig(wish) => access::kubeconfig(session, wish).await,
         ClusterCommand::RecoverState(wish) => recover_state(session, wish).await,
+        ClusterCommand::Health(one) => upkeep::health(session, &one).await,
+        ClusterCommand::Verify(wish) => upkeep::verify(session, wish).await,
+        ClusterCommand::RotateCertificates(wish) => upkeep::rotate(session, wish).await,
     }
 }
 

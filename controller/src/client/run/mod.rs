@@ -2,11 +2,14 @@
 
 mod access;
 mod agent;
+mod alarm;
 mod audit;
 mod cluster;
 mod login;
 mod operation;
 mod output;
+mod resource;
+mod upkeep;
 mod volume;
 mod watch;
 
@@ -120,6 +123,9 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Operation(command) => operation::run(session, command).await,
         args::Command::Agent(command) => agent::run(session, command).await,
         args::Command::Audit(command) => audit::run(session, command).await,
+        args::Command::Alarm(command) => alarm::run(session, command).await,
+        args::Command::Resource(command) => resource::run(session, command).await,
+        args::Command::SigningKey(command) => alarm::signing_keys(session, command).await,
         args::Command::Volume(command) => volume::run(session, command).await,
         args::Command::Summary => volume::summary(session).await,
         args::Command::Environment(EnvironmentCommand::List) => {

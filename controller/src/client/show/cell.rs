@@ -33,10 +33,13 @@ impl Cell {
     /// A state, with the tone that the word has everywhere.
     pub(super) fn state(text: String) -> Self {
         let tone = match text.as_str() {
-            "ready" | "succeeded" | "active" | "allowed" | "good" | "online" => Tone::Good,
-            "failed" | "degraded" | "revoked" | "banned" | "refused" | "broken" | "offline" | "critical" => Tone::Bad,
+            "ready" | "succeeded" | "active" | "allowed" | "good" | "online" | "ok" | "healthy" | "applied" => {
+                Tone::Good
+            }
+            "failed" | "degraded" | "revoked" | "banned" | "refused" | "broken" | "offline" | "critical" | "open"
+            | "unhealthy" => Tone::Bad,
             "pending" | "provisioning" | "updating" | "removing" | "queued" | "running" | "cancelling" | "cordoned"
-            | "draining" | "warning" => Tone::Busy,
+            | "draining" | "warning" | "withdrawn" => Tone::Busy,
             _ => Tone::Plain,
         };
         Self { text, tone }

@@ -5,20 +5,24 @@
 //! left to JSON and YAML. Text is made harmless before it goes into a table.
 
 mod agent;
+mod alarm;
 mod audit;
 mod cell;
 mod cluster;
 mod environment;
 mod operation;
+mod resource;
 mod sheet;
 mod table;
 mod volume;
 
 pub(super) use agent::AGENT;
+pub(super) use alarm::{ALARM, SIGNING_KEY};
 pub(super) use audit::ENTRY;
 pub(super) use cluster::{CLUSTER, GENERATION};
 pub(super) use environment::ENVIRONMENT;
 pub(super) use operation::{OPERATION, cluster_of, failure};
+pub(super) use resource::{HEALTH, RESOURCE};
 pub(super) use volume::{FINDING, VOLUME};
 
 use cratekube_common::domain::time::Timestamp;

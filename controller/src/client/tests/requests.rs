@@ -226,3 +226,89 @@ fn with_keep(session: Session, kept: &Arc<Mutex<Option<Credential>>>) -> Session
     });
     Session { api: session.api.keeping(keep), ..session }
 }
+
+#[tokio::test]
+async fn certificates_are_renewed_and_clusters_checked_as_was_said() {
+    let web = "/v1/environments/prod/clusters/web";
+    for (line, path, body) in [
+        ("cratekube cluster verify web", "verify", ""),
+        ("cratekube cluster rotate-certificates web", "rotate-certificates", "{\"ca\":false}"),
+        (
+            "cratekube cluster rotate-certificates web --service etcd --service kubelet",
+            "rotate-certificates",
+            "{\"ca\":false,\"services\":[\"etcd\",\"kubelet\"]}",
+        ),
+        (
+            "cratekube cluster rotate-certificates web --ca --reason leaked",
+            "rotate-certificates",
+            "{\"ca\":true,\"reason\":\"leaked\"}",
+        ),
+    ] {
+        let script = Script::of([accepted()]);
+        assert_eq!(play(&script, line).await.0, Exit::Done, "{line}");
+        assert_eq!(script.lines(), [format!("POST {web}/{path}")]);
+        assert!(script.asked()[0].ends_with(body), "{:?}", script.asked());
+        assert!(header(&script.asked()[0], "idempotency-key").is_some());
+    }
+    for line in [
+        "cratekube cluster rotate-certificates web --ca",
+        "cratekube cluster rotate-certificates web --ca --reason x --service etcd",
+        "cratekube alarm acknowledge 7",
+        "cratekube signing-key rotate",
+    ] {
+        assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_resource_is_replaced_as_it_was_seen_or_made_where_there_is_none() {
+    let (_dir, file) = description("apiVersion: v1\nkind: ConfigMap\n");
+    let path = "/v1/environments/prod/clusters/web/resources/page";
+    let kept = |operation: Value| {
+        Reply::json(202, &json!({"resource": {"name": "page", "revision": 4}, "operation": operation}))
+    };
+    let put = format!("cratekube resource put page --cluster web -f {file} --mode sync");
+    let there = Reply::json(200, &json!({"name": "page", "revision": 3, "manifest": ""}));
+    let script = Script::of([there, kept(json!(format!("/v1/operations/{OPERATION}")))]);
+    let (exit, written) = play(&script, &put).await;
+    assert_eq!(exit, Exit::Done, "{}", written.err());
+    assert_eq!(script.lines(), [format!("GET {path}"), format!("PUT {path}")]);
+    assert_eq!(header(&script.asked()[1], "if-match"), Some("\"3\"".into()));
+    assert!(script.asked()[1].ends_with("{\"manifest\":\"apiVersion: v1\\nkind: ConfigMap\\n\",\"mode\":\"sync\"}"));
+    assert_eq!(written.out(), format!("page is kept. Watch it: cratekube operation watch {OPERATION}\n"));
+
+    let script = Script::of([Reply::json(404, &problem(404, "Not found")), kept(Value::Null)]);
+    let (exit, written) = play(&script, &format!("{put} -o name")).await;
+    assert_eq!((exit, written.out().as_str()), (Exit::Done, "page\n"));
+    assert_eq!(header(&script.asked()[1], "if-none-match"), Some("*".into()));
+    assert_eq!(header(&script.asked()[1], "if-match"), None);
+
+    let script = Script::of([kept(Value::Null)]);
+    let line = format!("cratekube resource put page -e team-a -f {file} --revision 7");
+    assert_eq!(play(&script, &line).await.0, Exit::Done);
+    assert_eq!(script.lines(), ["PUT /v1/environments/team-a/resources/page"], "nobody is asked what was seen");
+    assert_eq!(header(&script.asked()[0], "if-match"), Some("\"7\"".into()));
+
+    let script = Script::of([Reply::with(204, "application/json", &[], b"")]);
+    let (exit, written) = play(&script, "cratekube resource delete page --cluster web --revision 4").await;
+    assert_eq!((exit, written.out().as_str()), (Exit::Done, "page is gone.\n"));
+    assert_eq!(header(&script.asked()[0], "if-match"), Some("\"4\"".into()));
+    let (exit, _) = play(&Script::of([]), "cratekube resource put page --cluster web -f /nowhere/x.yaml").await;
+    assert_ne!(exit, Exit::Done);
+}
+
+#[tokio::test]
+async fn what_changes_alarms_and_keys_carries_its_reason() {
+    let alarm = json!({"number": 7, "kind": "key-in-two-places", "open": false});
+    let script = Script::of([Reply::json(200, &alarm)]);
+    let (exit, written) = play(&script, "cratekube alarm acknowledge 7 --reason mended").await;
+    assert_eq!((exit, written.out().as_str()), (Exit::Done, "Alarm 7 is seen to.\n"));
+    assert_eq!(script.lines(), ["POST /v1/admin/alarms/7/acknowledge"]);
+    assert!(script.asked()[0].ends_with("{\"reason\":\"mended\"}"));
+    let keys = Reply::json(200, &json!({"items": [{"kid": "k2", "signs": true, "ends_at": null}]}));
+    let script = Script::of([keys]);
+    let (exit, written) = play(&script, "cratekube signing-key rotate --at-once --reason stolen -o name").await;
+    assert_eq!((exit, written.out().as_str()), (Exit::Done, "k2\n"));
+    assert!(script.asked()[0].ends_with("{\"at_once\":true,\"reason\":\"stolen\"}"));
+    assert!(written.err().contains("has ended"), "{}", written.err());
+}

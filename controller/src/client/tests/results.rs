@@ -231,3 +231,36 @@ async fn yaml_reads_back_as_the_document_that_it_was_whatever_words_are_in_it() 
     let read: Value = serde_saphyr::from_str(&shown("cratekube cluster get web -o yaml", &document).await).unwrap();
     assert_eq!(read, document);
 }
+
+#[tokio::test]
+async fn alarms_keys_resources_and_health_as_people_read_them() {
+    let alarm = json!({"number": 7, "kind": "join-token-reused", "object": "01\u{1b}", "detail": "It came from 10.0.0.9.",
+        "remedy": "Revoke the agent.", "open": true, "first_at": "1970-01-01T00:05:00.000Z",
+        "last_at": "1970-01-01T00:10:00.000Z", "count": 2, "acknowledged": null});
+    let script = Script::of([Reply::json(200, &json!({"items": [alarm]}))]);
+    let (_, written) = play(&script, "cratekube alarm list --state open").await;
+    insta::assert_snapshot!("alarms_table", written.out());
+    assert_eq!(script.lines(), ["GET /v1/admin/alarms?state=open&limit=200"]);
+    let keys = json!({"items": [{"kid": "k2", "signs": true, "ends_at": null},
+        {"kid": "k1", "signs": false, "ends_at": "1970-01-01T01:00:00.000Z"}]});
+    insta::assert_snapshot!("signing_keys_table", shown("cratekube signing-key list", &keys).await);
+
+    let object = json!({"api_version": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web"});
+    let resource = json!({"name": "page", "revision": 3, "mode": "sync", "state": "failed", "withdrawn": false,
+        "wanted": [object], "objects": [object], "requested_by": "ann", "created_at": "1970-01-01T00:05:00.000Z",
+        "updated_at": "1970-01-01T00:10:00.000Z", "checked_at": "1970-01-01T00:12:00.000Z", "manifest": "kind: Deployment\n",
+        "faults": [{"object": object, "reason": "Forbidden", "message": "not\nallowed"}]});
+    insta::assert_snapshot!("resource_sheet", shown("cratekube resource get page -c web", &resource).await);
+    let listed = json!({"items": [resource]});
+    let script = Script::of([Reply::json(200, &listed)]);
+    let (_, written) = play(&script, "cratekube resource list -c web").await;
+    insta::assert_snapshot!("resources_table", written.out());
+    assert_eq!(script.lines(), ["GET /v1/environments/prod/clusters/web/resources"], "it has no pages");
+    assert_eq!(shown("cratekube resource get page -c web --manifest", &resource).await, "kind: Deployment\n");
+
+    let health = json!({"environment": "prod", "name": "web", "phase": "ready", "status": "unhealthy", "stale": true,
+        "checked_at": "1970-01-01T00:10:00.000Z", "kubernetes_version": "v1.30.14",
+        "checks": [{"name": "nodes", "outcome": "failed", "detail": "192.0.2.12 is not ready"}],
+        "certificates": [{"name": "kube-apiserver", "not_after": "1971-01-01T00:00:00.000Z"}]});
+    insta::assert_snapshot!("health_sheet", shown("cratekube cluster health web", &health).await);
+}

@@ -129,6 +129,20 @@ fn certificates_and_clocks_are_told_in_time() {
 }
 
 #[test]
+fn certificates_of_clusters_are_told_a_month_before_they_end_and_are_urgent_in_the_last_week() {
+    let of = |name: &str, end_at| ClusterCertificates {
+        environment: "prod".parse().unwrap(),
+        cluster: name.parse().unwrap(),
+        end_at,
+    };
+    let certificates =
+        vec![of("over", at(9 * DAY)), of("soon", at(16 * DAY)), of("later", at(39 * DAY)), of("far", at(41 * DAY))];
+    let kept = Attention { certificates, ..Attention::default() };
+    let told = ("cluster-certificates", Severity::Critical);
+    assert_eq!(look(&kept, &[], false), [told, told, ("cluster-certificates", Severity::Warning)]);
+}
+
+#[test]
 fn an_agent_that_is_set_aside_is_good_to_know_and_one_in_quarantine_is_urgent() {
     let state = |state| {
         let kept = Attention { agents: vec![Agent { state, ..agent(1, "a") }], ..Attention::default() };

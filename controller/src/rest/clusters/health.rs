@@ -164,6 +164,14 @@ mod tests {
         world.house.store.purge_expired(world.house.now()).await.unwrap();
         world.house.store.purge_expired(world.house.now()).await.unwrap();
         assert_eq!(told(&world).await, 1, "by housekeeping, without another check");
+        let admin = world.token(cratekube_common::domain::environment::Role::Admin, "*");
+        let summary = world.ask_as(&admin, Method::GET, "/v1/admin/summary").send().await.json();
+        let finding = summary["items"].as_array().unwrap().iter().find(|f| f["kind"] == "cluster-certificates");
+        let finding = finding.unwrap_or_else(|| panic!("{summary:#}"));
+        assert_eq!((&finding["severity"], &finding["subject"]["link"]), (&json!("warning"), &json!(WEB)));
+        let figures = world.house.store.figures().await.unwrap();
+        let ends = world.get(WEB).await.json()["certificates_expire_at"].as_str().unwrap().to_owned();
+        assert_eq!(figures.first_cluster_certificate_ends.map(|at| at.to_string()), Some(ends));
         verify(&world).await;
         checked(&world, bastion, RunOutcome::Succeeded, DAY * 29).await;
         assert_eq!(told(&world).await, 1, "of the same certificate");

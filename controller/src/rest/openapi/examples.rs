@@ -93,6 +93,10 @@ const TEXTS: &[(&str, &str, &str)] = &[
 ];
 /// The same for every other path.
 const OTHER_TEXTS: &[(&str, &str)] = &[
+    ("text/html", "<!DOCTYPE html>…"),
+    ("text/javascript", "import { el } from \"./dom.js\";"),
+    ("text/css", "body { margin: 0; }"),
+    ("image/svg+xml", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
     ("text/plain", "INFO[0000] Building Kubernetes cluster\n"),
     (
         "text/event-stream",

@@ -19,7 +19,7 @@ use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
     join_tokens, operations, orphans, output, problems, quarantine, resources, revisions, revocations, signing_keys,
-    summary, volumes,
+    summary, ui, volumes,
 };
 
 pub(super) use spec::Spec;
@@ -58,6 +58,9 @@ pub(super) struct IdempotencyHeader {
         health::healthz,
         health::readyz,
         problems::show,
+        ui::lead,
+        ui::page,
+        ui::file,
         install::show,
         install::agent,
         show,

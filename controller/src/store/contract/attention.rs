@@ -23,6 +23,19 @@ pub struct Attention {
     pub volumes: Vec<VolumeRecord>,
     /// Alarms that nobody acknowledged, newest first.
     pub alarms: Vec<Alarm>,
+    /// When the certificates of clusters end, so far as was checked, those first that end first.
+    pub certificates: Vec<ClusterCertificates>,
+}
+
+/// When the first certificate of a cluster ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterCertificates {
+    /// The cluster's environment.
+    pub environment: EnvironmentName,
+    /// Its name.
+    pub cluster: ClusterName,
+    /// When the first ends.
+    pub end_at: Timestamp,
 }
 
 /// A run whose end is not known.

@@ -25,6 +25,8 @@ pub struct Figures {
     pub volumes: u64,
     /// When the first certificate ends of all agents that may connect.
     pub first_certificate_ends: Option<Timestamp>,
+    /// When the first certificate ends of all clusters that were checked.
+    pub first_cluster_certificate_ends: Option<Timestamp>,
     /// When the newest generation was sealed of the cluster where that is longest ago.
     pub oldest_generation: Option<Timestamp>,
     /// Pieces of evidence that were ever kept.

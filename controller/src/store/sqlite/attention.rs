@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::fault::Fault;
 use super::rows::{self, CLUSTER, key};
 use super::{agents, alarms, events, operations, page};
-use crate::store::{Attention, Event, LostRun, Page, PageRequest, VolumeRecord};
+use crate::store::{Attention, ClusterCertificates, Event, LostRun, Page, PageRequest, VolumeRecord};
 
 const VOLUME: &str = "SELECT v.id, v.agent, v.taken_at, (SELECT count(*) FROM clusters c INDEXED BY clusters_of_volume \
      WHERE c.volume = v.id AND c.phase <> 'removed' AND c.volume IS NOT NULL) FROM volumes v";
@@ -22,7 +22,23 @@ pub(super) fn read(db: &Connection, limit: usize) -> Result<Attention, Fault> {
         agents: agents::living(db, limit)?,
         volumes: volumes(db, &PageRequest { after: None, limit })?.items,
         alarms: alarms::list(db, Some(true), &PageRequest { after: None, limit })?.items,
+        certificates: certificates(db, limit)?,
     })
+}
+
+fn certificates(db: &Connection, limit: usize) -> Result<Vec<ClusterCertificates>, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT environment, name, certificates_expire_at FROM clusters INDEXED BY clusters_expiring \
+         WHERE certificates_expire_at IS NOT NULL AND phase <> 'removed' ORDER BY certificates_expire_at LIMIT ?1",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(ClusterCertificates {
+            environment: rows::word(row, 0)?,
+            cluster: rows::word(row, 1)?,
+            end_at: rows::time(row, 2)?,
+        })
+    };
+    Ok(select.query_map([page::rows(limit) - 1], read)?.collect::<Result<_, _>>()?)
 }
 
 fn live(db: &Connection, limit: usize) -> Result<Vec<Operation>, Fault> {

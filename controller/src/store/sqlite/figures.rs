@@ -18,6 +18,8 @@ const DELAYED: &str = "SELECT count(*) FROM tasks WHERE state = 'queued' AND del
 const VOLUMES: &str = "SELECT count(*) FROM volumes";
 const CERTIFICATE: &str = "SELECT min(certificate_not_after) FROM agents INDEXED BY agents_certificates \
      WHERE state NOT IN ('quarantined', 'revoked')";
+const CLUSTER_CERTIFICATE: &str = "SELECT min(certificates_expire_at) FROM clusters INDEXED BY clusters_expiring \
+     WHERE certificates_expire_at IS NOT NULL AND phase <> 'removed'";
 const GENERATION: &str = "SELECT min(sealed_at) FROM clusters INDEXED BY clusters_sealed \
      WHERE phase <> 'removed' AND sealed_at IS NOT NULL";
 const EVIDENCE: &str = "SELECT coalesce(max(seq), 0) FROM quarantine";
@@ -25,8 +27,19 @@ const AUDIT: &str = "SELECT coalesce(max(number), 0) FROM audit";
 
 /// All of them, for the test that looks at how they are answered.
 #[cfg(test)]
-pub(super) const QUERIES: &[&str] =
-    &[OPERATIONS, CLUSTERS, ATTEMPTS, AGENTS, DELAYED, VOLUMES, CERTIFICATE, GENERATION, EVIDENCE, AUDIT];
+pub(super) const QUERIES: &[&str] = &[
+    OPERATIONS,
+    CLUSTERS,
+    ATTEMPTS,
+    AGENTS,
+    DELAYED,
+    VOLUMES,
+    CERTIFICATE,
+    CLUSTER_CERTIFICATE,
+    GENERATION,
+    EVIDENCE,
+    AUDIT,
+];
 
 /// Reads them, in one snapshot.
 pub(super) fn read(db: &Connection) -> Result<Figures, Fault> {
@@ -50,6 +63,7 @@ pub(super) fn read(db: &Connection) -> Result<Figures, Fault> {
         delayed_tasks: number(DELAYED)?,
         volumes: number(VOLUMES)?,
         first_certificate_ends: time(CERTIFICATE)?,
+        first_cluster_certificate_ends: time(CLUSTER_CERTIFICATE)?,
         oldest_generation: time(GENERATION)?,
         evidence: number(EVIDENCE)?,
         alarms: alarms::open(db)?,
