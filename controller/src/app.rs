@@ -187,6 +187,7 @@ impl<L: Listener> Controller<L> {
             policy,
             chain: Arc::new(config.operations.chain.clone()),
             scopes,
+            removals: config.operations.removals,
             stale_after: config.health.stale_after,
         };
         let own = |names: &[String]| Source::Own(names.to_vec());

@@ -1,4 +1,5 @@
-//! Answers to the controller's questions about clusters whose state is on a volume of this agent.
+//! Answers to the controller's questions: about clusters whose state is on a volume of this agent, and about
+//! the cloud that the agent is in.
 //!
 //! Nothing is started for an answer and nothing of it is kept. It is given beside a run on the same
 //! cluster: only the administrator's kubeconfig is read, and its CA must be the one on record.
@@ -8,22 +9,38 @@ use std::sync::Arc;
 
 use cratekube_common::domain::cluster::access::KubeconfigRequest;
 use cratekube_common::domain::failure::{Failure, FailureClass};
-use cratekube_common::domain::query::{Answer, Query};
+use cratekube_common::domain::query::{Answer, Query, Subject};
+use cratekube_common::domain::removal::OrphanInput;
+use cratekube_common::domain::secret::Secret;
+use serde_json::json;
 
 use super::core::{Core, internal};
+use crate::cloud;
 use crate::kube::issue::issue;
 use crate::volume::VolumeError;
 
 /// A kubeconfig for a person.
 pub(super) async fn kubeconfig(core: &Arc<Core>, query: Query) -> Answer {
-    let request = KubeconfigRequest::from_json(&query.input).map_err(|why| malformed(&why))?;
-    let context = format!("{}-{}", query.environment, query.name);
-    let cluster = core.blocking(move |core| find(core, &query)).await;
+    let request = KubeconfigRequest::from_json(&query.input).map_err(|why| malformed("kubeconfig", &why))?;
+    let about = query.about.ok_or_else(|| malformed("kubeconfig", "it names no cluster"))?;
+    let context = format!("{}-{}", about.environment, about.name);
+    let cluster = core.blocking(move |core| find(core, &about)).await;
     let found =
         cluster.map_err(|error| internal(format!("the volume could not be read: {error}"), true, "Ask again."))??;
     let issued =
         issue(&found.working, &core.settings.kubernetes, &request, &context, found.ca_sha256.as_deref()).await?;
     Ok(issued.to_json())
+}
+
+/// Objects in the cloud whose clusters are not there any more. What cannot be looked at makes the answer
+/// unverified, and is no failure.
+pub(super) async fn orphan_scan(core: &Core, query: &Query) -> Answer {
+    let asked = if query.input.is_null() { json!({}) } else { query.input.clone() };
+    let input: OrphanInput =
+        serde_json::from_value(asked).map_err(|why| malformed("scan for orphans", &why.to_string()))?;
+    let found = cloud::steps::orphan_scan(&core.settings.cloud, &input).await;
+    let said = serde_json::to_string(&found);
+    said.map(Secret::new).map_err(|why| internal(format!("the findings cannot be written: {why}"), false, "Tell us."))
 }
 
 struct Found {
@@ -32,9 +49,9 @@ struct Found {
 }
 
 /// The cluster's files, where they are that cluster's.
-fn find(core: &Core, query: &Query) -> Result<Found, Failure> {
-    let volume = core.volume(query.volume).ok_or_else(|| absent("its volume is not served by this agent"))?;
-    let cluster = volume.layout.cluster(&query.environment, &query.name);
+fn find(core: &Core, about: &Subject) -> Result<Found, Failure> {
+    let volume = core.volume(about.volume).ok_or_else(|| absent("its volume is not served by this agent"))?;
+    let cluster = volume.layout.cluster(&about.environment, &about.name);
     let unreadable = |error: VolumeError| {
         core.heed(cluster.path(), &error);
         internal(
@@ -48,7 +65,7 @@ fn find(core: &Core, query: &Query) -> Result<Found, Failure> {
         return Err(absent("it was removed"));
     }
     match cluster.read_record().map_err(unreadable)? {
-        Some(record) if record.cluster == query.cluster => {
+        Some(record) if record.cluster == about.cluster => {
             Ok(Found { working: cluster.working(), ca_sha256: record.ca_sha256 })
         }
         Some(_) => Err(absent("another cluster has its place on the volume")),
@@ -66,10 +83,10 @@ fn absent(why: &str) -> Failure {
     }
 }
 
-fn malformed(why: &str) -> Failure {
+fn malformed(what: &str, why: &str) -> Failure {
     Failure {
         class: FailureClass::Internal,
-        message: format!("the question for a kubeconfig makes no sense: {why}"),
+        message: format!("the question for a {what} makes no sense: {why}"),
         line: None,
         retryable: false,
         remedy: "Upgrade the agent or the controller so that their versions match.".into(),

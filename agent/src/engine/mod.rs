@@ -7,7 +7,7 @@
 //! - `recover`: brings lost or damaged state back.
 //! - `scrub`: reads again what is sealed, now and then.
 //! - `startup`: goes on with every run that a journal tells of.
-//! - `answer`: what the controller asks of a cluster.
+//! - `answer`: what the controller asks of a cluster, or of the cloud.
 //! - `held`: what is going on, in memory.
 //! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
@@ -299,12 +299,13 @@ impl Engine for LocalEngine {
     }
 
     fn answers(&self) -> Vec<QueryKind> {
-        vec![QueryKind::Kubeconfig]
+        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan]
     }
 
     async fn ask(&self, query: Query) -> Answer {
         match query.kind {
             QueryKind::Kubeconfig => answer::kubeconfig(&self.core, query).await,
+            QueryKind::OrphanScan => answer::orphan_scan(&self.core, &query).await,
         }
     }
 }

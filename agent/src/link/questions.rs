@@ -40,7 +40,9 @@ impl Questions {
         if self.at_work.len() >= MOST {
             return Some(messages::answer(&id, Err(busy())));
         }
-        tracing::info!(kind, environment = %query.environment, cluster = %query.name, "the controller asks");
+        let about = query.about.as_ref();
+        let (environment, cluster) = (about.map(|a| a.environment.as_str()), about.map(|a| a.name.as_str()));
+        tracing::info!(kind, environment, cluster, "the controller asks");
         let engine = Arc::clone(engine);
         self.at_work.spawn(async move { messages::answer(&id, in_time(engine.as_ref(), query).await) });
         None
@@ -65,7 +67,8 @@ async fn in_time(engine: &dyn Engine, query: Query) -> Answer {
         message: format!("there was no answer within {} s", patience.as_secs()),
         line: None,
         retryable: true,
-        remedy: "Look whether the cluster's API answers, and ask again.".into(),
+        remedy: "Look whether what the agent asks in turn answers (the cluster's API, the cloud), and ask again."
+            .into(),
     };
     tokio::time::timeout(patience, engine.ask(query)).await.unwrap_or_else(|_| Err(late()))
 }

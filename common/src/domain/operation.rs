@@ -49,7 +49,16 @@ impl OperationKind {
         match self {
             Self::Provision => &[TaskKind::Preflight, TaskKind::Provision, TaskKind::Configure, TaskKind::Verify],
             Self::Reconfigure => &[TaskKind::Preflight, TaskKind::Reconfigure, TaskKind::Configure, TaskKind::Verify],
-            Self::Remove => &[TaskKind::Remove],
+            Self::Remove => &[
+                TaskKind::Freeze,
+                TaskKind::Record,
+                TaskKind::Release,
+                TaskKind::Remove,
+                TaskKind::CleanHosts,
+                TaskKind::Sweep,
+                TaskKind::Confirm,
+                TaskKind::Tombstone,
+            ],
             Self::RecoverState => &[TaskKind::RecoverState],
             Self::RotateCertificates => &[TaskKind::RotateCertificates, TaskKind::Verify],
             Self::Configure => &[TaskKind::Configure],

@@ -18,19 +18,37 @@ spelled! {
     pub enum QueryKind {
         /// A kubeconfig for a person: see [`kubeconfig`](super::cluster::kubeconfig).
         Kubeconfig = "kubeconfig",
+        /// What the agent's cloud holds of clusters that are not there any more. Its input is an
+        /// [`OrphanInput`](super::removal::OrphanInput), its answer
+        /// [`OrphanFindings`](super::removal::OrphanFindings). It is about no cluster.
+        OrphanScan = "orphan-scan",
     }
 }
 
-/// Longest time that an agent works on an answer.
-pub const MOST_PATIENCE: Duration = Duration::from_secs(60);
+impl QueryKind {
+    /// True when a question of this kind is about one cluster; otherwise it is about the agent's own place.
+    #[must_use]
+    pub fn about_cluster(self) -> bool {
+        match self {
+            Self::Kubeconfig => true,
+            Self::OrphanScan => false,
+        }
+    }
 
-/// A question about one cluster.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Query {
-    /// Names it; the answer carries it.
-    pub id: QueryId,
-    /// What is asked.
-    pub kind: QueryKind,
+    /// Longest time that an agent works on an answer. Somebody waits for a kubeconfig; a scan reads pages of
+    /// everything that an account has in its region, and a cloud that is busy asks it to be slow.
+    #[must_use]
+    pub fn most_patience(self) -> Duration {
+        match self {
+            Self::Kubeconfig => Duration::from_secs(60),
+            Self::OrphanScan => Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// A cluster that is asked about, and where its state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
     /// The cluster.
     pub cluster: ClusterId,
     /// Its environment.
@@ -39,6 +57,17 @@ pub struct Query {
     pub name: ClusterName,
     /// The volume that holds its state.
     pub volume: VolumeId,
+}
+
+/// A question to an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Names it; the answer carries it.
+    pub id: QueryId,
+    /// What is asked.
+    pub kind: QueryKind,
+    /// The cluster, where it is [about one](QueryKind::about_cluster).
+    pub about: Option<Subject>,
     /// More of the question, by kind. Never a secret.
     pub input: Value,
     /// How long an answer is waited for.

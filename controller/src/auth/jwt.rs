@@ -151,8 +151,8 @@ pub enum IssueFault {
     SelfTest(TokenFault),
 }
 
-struct Keys {
-    signing: Option<(String, EncodingKey)>,
+pub(super) struct Keys {
+    pub(super) signing: Option<(String, EncodingKey)>,
     verifying: HashMap<String, DecodingKey>,
 }
 
@@ -167,7 +167,7 @@ impl Keys {
 
 /// Makes and checks tokens.
 pub struct Tokens {
-    keys: RwLock<Keys>,
+    pub(super) keys: RwLock<Keys>,
     revoked: Revocations,
     validation: Validation,
     issuer: String,

@@ -8,6 +8,7 @@ pub mod jwt;
 mod key;
 mod revocations;
 mod ring;
+mod statement;
 
 pub use jwt::{Claims, Holder, IssueFault, TokenFault, Tokens};
 pub use key::{KeyFault, SigningKey};

@@ -5,7 +5,18 @@ use cratekube_common::domain::task::TaskKind;
 
 /// Steps that go along with what `rke` does and that an operator may leave out, where a bastion cannot
 /// reach what they look at.
-pub const OPTIONAL: [TaskKind; 3] = [TaskKind::Preflight, TaskKind::Configure, TaskKind::Verify];
+pub const OPTIONAL: [TaskKind; 10] = [
+    TaskKind::Preflight,
+    TaskKind::Configure,
+    TaskKind::Verify,
+    TaskKind::Freeze,
+    TaskKind::Record,
+    TaskKind::Release,
+    TaskKind::CleanHosts,
+    TaskKind::Sweep,
+    TaskKind::Confirm,
+    TaskKind::Tombstone,
+];
 
 /// Makes the tasks of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,5 +58,14 @@ mod tests {
         assert_eq!(bare.tasks(OperationKind::Provision), [Provision]);
         assert_eq!(bare.tasks(OperationKind::Verify), [Verify]);
         assert_eq!(Chain::with(vec![Verify]).tasks(OperationKind::Provision), [Provision, Verify]);
+    }
+
+    #[test]
+    fn a_removal_has_all_its_steps_in_order_and_without_them_it_is_rkes_own() {
+        use TaskKind::{CleanHosts, Confirm, Freeze, Record, Release, Remove, Sweep, Tombstone};
+        let whole = [Freeze, Record, Release, Remove, CleanHosts, Sweep, Confirm, Tombstone];
+        assert_eq!(Chain::default().tasks(OperationKind::Remove), whole);
+        assert_eq!(Chain::with(Vec::new()).tasks(OperationKind::Remove), [Remove]);
+        assert_eq!(Chain::with(vec![Sweep, Record]).tasks(OperationKind::Remove), [Record, Remove, Sweep]);
     }
 }

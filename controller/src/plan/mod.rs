@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod histories;
 pub mod policy;
 pub mod reconcile;
+pub mod residue;
 pub mod retry;
 pub mod scopes;
 pub mod settle;

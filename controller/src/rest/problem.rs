@@ -83,6 +83,7 @@ kinds! {
     Over             = "operation-over",        CONFLICT,               false, "The operation has ended", "Look at its outcome; `retry` asks for the same again where it did not succeed.";
     NotOver          = "operation-not-over",    CONFLICT,               true,  "The operation has not ended", "Wait until it has ended, or cancel it.";
     NotLocked        = "not-locked",            CONFLICT,               false, "No run holds the cluster", "There is nothing to unlock.";
+    RunHolds         = "run-holds-cluster",     CONFLICT,               true,  "A run holds the cluster", "Cancel the operation and wait until its run has ended; if its agent will not come back, give the run up first (`force-unlock`).";
     AgentConnected   = "agent-connected",       CONFLICT,               false, "The agent is connected", "Cancel the operation, or drain the agent: nothing is unknown while it is here.";
     AgentHolds       = "agent-holds-runs",      CONFLICT,               false, "The agent holds runs whose ends are not known", "Wait until it comes back, or repeat the request with `force` once it is certain that no `rke` of it is at work.";
     AgentState       = "agent-state",           CONFLICT,               false, "The agent's state does not allow this", "Look at the agent's state; `uncordon` brings one back that is draining.";
@@ -339,6 +340,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Over(_) => Self::new(Kind::Over, error.to_string()),
             ServiceError::NotOver(_) => Self::new(Kind::NotOver, error.to_string()),
             ServiceError::NotLocked => Self::new(Kind::NotLocked, error.to_string()),
+            ServiceError::RunHolds => Self::new(Kind::RunHolds, error.to_string()),
             ServiceError::AgentConnected(_) => Self::new(Kind::AgentConnected, error.to_string()),
             ServiceError::AgentState(_) => Self::new(Kind::AgentState, error.to_string()),
             ServiceError::AgentAway(_) => Self::new(Kind::AgentAway, error.to_string())

@@ -67,36 +67,42 @@ async fn parts(state: &RestState, request: Request) -> Result<(Params, Option<Va
     Ok((params, document, parts.headers))
 }
 
-fn required(params: &Params, document: Option<&Value>) -> Result<String, Problem> {
+/// The reason of a request that may say more, in the query or in the body: from either of them, once. A
+/// fault of the body is noted at its place; that there is none at all is for [`missing`] to say.
+///
+/// # Errors
+/// 400 when the one in the query is none.
+pub(super) fn among(params: &Params, body: Option<&mut Object<'_>>) -> Result<Option<String>, Problem> {
     let in_query = params.text("reason").map(check).transpose().map_err(|fault| invalid("reason", fault))?;
-    let notes = Notes::default();
-    let body = document.and_then(|document| Field::root(document, &notes).object_or_empty());
-    let reason = match (in_query, body) {
+    Ok(match (in_query, body) {
         (Some(reason), body) => {
-            body.into_iter().for_each(refuse_second);
+            // A body that says nothing beside the query is no mistake; a second reason is.
+            let field = body.map(|body| body.field("reason"));
+            if let Some(field) = field.filter(Field::is_present) {
+                field.error("is given in the query too; give it once");
+            }
             Some(reason)
         }
-        (None, Some(mut body)) => {
-            let reason = read(&mut body);
-            body.finish();
-            reason
-        }
+        (None, Some(body)) => read(body),
         (None, None) => None,
-    };
-    let mut faults = notes.into_faults();
-    if reason.is_none() && faults.is_acceptable() {
-        faults.errors.push(Fault { pointer: "/reason".into(), detail: MISSING.into() });
-    }
-    reason.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
+    })
 }
 
-/// A body that says nothing beside the query is no mistake; a second reason is.
-fn refuse_second(mut body: Object<'_>) {
-    let field = body.field("reason");
-    if field.is_present() {
-        field.error("is given in the query too; give it once");
+/// What is said of a request without a reason.
+pub(super) fn missing() -> Fault {
+    Fault { pointer: "/reason".into(), detail: MISSING.into() }
+}
+
+fn required(params: &Params, document: Option<&Value>) -> Result<String, Problem> {
+    let notes = Notes::default();
+    let mut body = document.and_then(|document| Field::root(document, &notes).object_or_empty());
+    let reason = among(params, body.as_mut())?;
+    body.into_iter().for_each(Object::finish);
+    let mut faults = notes.into_faults();
+    if reason.is_none() && faults.is_acceptable() {
+        faults.errors.push(missing());
     }
-    body.finish();
+    reason.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))
 }
 
 fn check(text: &str) -> Result<String, String> {

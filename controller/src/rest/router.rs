@@ -70,6 +70,8 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/events", get(events::show)),
         ("/v1/operations", get(operations::list::list)),
         ("/v1/operations/{id}", get(operations::show::show)),
+        ("/v1/operations/{id}/abandon", post(operations::abandon::abandon)),
+        ("/v1/operations/{id}/residue", get(operations::residue::residue)),
         ("/v1/operations/{id}/cancel", post(operations::cancel::cancel)),
         ("/v1/operations/{id}/output", get(output::show)),
         ("/v1/operations/{id}/retry", post(operations::retry::retry)),

@@ -39,19 +39,6 @@ pub struct WantedCluster {
     pub warnings: Vec<String>,
 }
 
-/// A cluster that is to go.
-#[derive(Debug, Clone)]
-pub struct UnwantedCluster {
-    /// Where.
-    pub environment: EnvironmentName,
-    /// Its name.
-    pub name: ClusterName,
-    /// Why.
-    pub reason: String,
-    /// Only if it is still at this revision.
-    pub if_revision: Option<u64>,
-}
-
 /// A cluster that is to be protected against removal, or not any more.
 #[derive(Debug, Clone)]
 pub struct Protection {
@@ -120,36 +107,6 @@ impl Service {
             now: self.clock.now(),
         };
         self.receipt(self.store.accept_provision(request).await?)
-    }
-
-    /// Records that a cluster is to be removed.
-    ///
-    /// # Errors
-    /// When it was not recorded, and why.
-    pub async fn remove(
-        &self,
-        actor: &Actor,
-        unwanted: UnwantedCluster,
-        idempotency: Option<IdempotencyKey>,
-    ) -> Result<Receipt, ServiceError> {
-        let object = format!("{}/{}", unwanted.environment, unwanted.name);
-        let detail = unwanted.reason.clone();
-        let request = AcceptOperation {
-            operation: self.mint.id(),
-            tasks: self.planned(OperationKind::Remove),
-            kind: OperationKind::Remove,
-            environment: unwanted.environment,
-            name: unwanted.name,
-            if_revision: unwanted.if_revision,
-            requested_by: actor.subject.clone(),
-            reason: Some(unwanted.reason),
-            generation: None,
-            retry_of: None,
-            idempotency: self.idempotency(actor, idempotency),
-            audit: actor.audit("cluster.remove", object, detail),
-            now: self.clock.now(),
-        };
-        self.receipt(self.store.accept_operation(request).await?)
     }
 
     /// Protects a cluster against removal, or ends that.

@@ -133,7 +133,8 @@ impl Lines {
 
     fn put(&self, agent: AgentId, query: Query) -> Result<oneshot::Receiver<Answer>, Unanswered> {
         let mut lines = self.lock();
-        let line = lines.get_mut(&agent).filter(|line| line.volumes.contains(&query.volume)).ok_or(Unanswered::Away)?;
+        let serves = |line: &&mut Line| query.about.as_ref().is_none_or(|about| line.volumes.contains(&about.volume));
+        let line = lines.get_mut(&agent).filter(serves).ok_or(Unanswered::Away)?;
         if !line.answers.contains(&query.kind) {
             return Err(Unanswered::TooOld);
         }

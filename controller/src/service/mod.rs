@@ -23,6 +23,7 @@ pub mod operations;
 pub mod output;
 pub mod presence;
 pub mod questions;
+pub mod removal;
 pub mod resources;
 pub mod retries;
 pub mod revocations;
@@ -46,6 +47,7 @@ use cratekube_common::domain::operation::OperationState;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
 
+use crate::config::operations::Removals;
 use crate::plan::chain::Chain;
 use crate::plan::policy::Policy;
 use crate::plan::scopes::Scopes;
@@ -78,6 +80,8 @@ pub struct Service {
     pub chain: Arc<Chain>,
     /// Where managed resources may put objects.
     pub scopes: Arc<Scopes>,
+    /// What holds for every removal.
+    pub removals: Removals,
     /// What a check of a cluster found longer ago than this is not gone by.
     pub stale_after: Duration,
 }
@@ -169,6 +173,9 @@ pub enum ServiceError {
     /// No run holds the cluster.
     #[error("no run holds the cluster")]
     NotLocked,
+    /// A run holds the cluster.
+    #[error("a run of the removal is at work, or its end is not known")]
+    RunHolds,
     /// The agent that holds the run is connected.
     #[error("agent {0}, which holds the cluster's run, is connected")]
     AgentConnected(AgentId),

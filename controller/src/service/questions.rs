@@ -8,7 +8,7 @@ use std::time::Duration;
 use cratekube_common::domain::agent::Agent;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::failure::{Failure, FailureClass};
-use cratekube_common::domain::query::{Query, QueryKind};
+use cratekube_common::domain::query::{Query, QueryKind, Subject};
 use cratekube_common::domain::secret::Secret;
 use serde_json::Value;
 
@@ -38,13 +38,24 @@ impl Service {
         let query = Query {
             id: self.mint.id(),
             kind,
-            cluster: cluster.id,
-            environment: cluster.environment.clone(),
-            name: cluster.name.clone(),
-            volume,
+            about: Some(Subject {
+                cluster: cluster.id,
+                environment: cluster.environment.clone(),
+                name: cluster.name.clone(),
+                volume,
+            }),
             input,
             patience: PATIENCE,
         };
+        self.put(agent, query).await
+    }
+
+    /// Puts a question to an agent, and waits for the answer for as long as the question's patience.
+    ///
+    /// # Errors
+    /// When it is not here, too old, silent, or could not answer.
+    pub(super) async fn put(&self, agent: &Agent, query: Query) -> Result<Secret, ServiceError> {
+        let (kind, within) = (query.kind, query.patience.as_secs());
         let name = &agent.name;
         let answer = self.lines.ask(agent.id, query).await.map_err(|why| match why {
             Unanswered::Away => ServiceError::AgentAway(format!("agent {name} is not connected")),
@@ -57,7 +68,6 @@ impl Service {
             }
             Unanswered::Busy => failed(format!("agent {name} has enough questions to answer now")),
             Unanswered::Silent => {
-                let within = PATIENCE.as_secs();
                 failed(format!("agent {name} did not answer within {within} s, or its session ended"))
             }
         })?;

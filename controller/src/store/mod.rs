@@ -38,6 +38,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, O
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::removal::{RemovalOptions, RemovalWish};
 use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
@@ -60,6 +61,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Records a rotation of certificates. An operation of this kind that repeats another one renews what that
     /// one was to renew, and is recorded by [`Self::accept_operation`].
     async fn accept_rotation(&self, request: AcceptOperation, rotation: Rotation) -> Result<Acceptance, StoreError>;
+
+    /// Records the removal of a cluster, and what it is to do. One that repeats another one is recorded by
+    /// [`Self::accept_operation`]: it does what that one was to do, and goes on where that one failed, unless
+    /// something else was done with the cluster since.
+    async fn accept_removal(&self, request: AcceptOperation, wish: RemovalWish) -> Result<Acceptance, StoreError>;
 
     /// Records a changed spec with its operation, if the cluster is still the one that was looked at.
     /// The spec before it is kept as a revision. An operation that is called off before anything of it
@@ -108,6 +114,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Gives up the run that holds a cluster, on an admin's word: the attempt is fenced, the cluster's
     /// fence moves on, the operation fails. Whatever comes of that run later is evidence.
     async fn force_unlock(&self, request: ForceUnlock) -> Result<Forced, StoreError>;
+
+    /// Ends a removal that cannot be finished, on an admin's word: its cluster counts as removed, whatever is
+    /// left of it. Refused while a run holds the cluster.
+    async fn abandon_removal(&self, request: AbandonRemoval) -> Result<Abandoned, StoreError>;
+
+    /// What is known of a removal; nothing for other operations.
+    async fn removal(&self, operation: OperationId) -> Result<Option<RemovalRecord>, StoreError>;
+
+    /// What a removal of this cluster would be told.
+    async fn removal_options(&self, cluster: ClusterId, wish: RemovalWish) -> Result<RemovalOptions, StoreError>;
 
     /// A cluster by name; the newest of that name when the name was used before. Secrets masked.
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError>;

@@ -4,27 +4,29 @@ use std::time::Duration;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::id::QueryId;
-use cratekube_common::domain::query::{Answer, MOST_PATIENCE, Query, QueryKind};
+use cratekube_common::domain::query::{Answer, Query, QueryKind, Subject};
 use cratekube_common::domain::secret::Secret;
 
 use super::{Malformed, parse, present};
 use crate::v1;
 use v1::answer::Outcome;
 
-/// Longest answer. A kubeconfig is a few kilobytes, a list of a cluster's cloud objects some hundred.
+/// Longest answer. A kubeconfig is a few kilobytes, a list of orphans is bounded to a little less than this.
 const MOST_BYTES: usize = 1024 * 1024;
 /// More kinds than any release answers.
 const MOST_KINDS: usize = 100;
 
 impl From<Query> for v1::Query {
     fn from(query: Query) -> Self {
+        let about = query.about.as_ref();
+        let told = |what: fn(&Subject) -> String| about.map(what).unwrap_or_default();
         Self {
             id: query.id.to_string(),
             kind: query.kind.to_string(),
-            cluster: query.cluster.to_string(),
-            environment: query.environment.to_string(),
-            name: query.name.to_string(),
-            volume: query.volume.to_string(),
+            cluster: told(|about| about.cluster.to_string()),
+            environment: told(|about| about.environment.to_string()),
+            name: told(|about| about.name.to_string()),
+            volume: told(|about| about.volume.to_string()),
             input_json: query.input.to_string(),
             patience_ms: u64::try_from(query.patience.as_millis()).unwrap_or(u64::MAX),
         }
@@ -35,17 +37,24 @@ impl TryFrom<v1::Query> for Query {
     type Error = Malformed;
     fn try_from(wire: v1::Query) -> Result<Self, Malformed> {
         let input = serde_json::from_str(&wire.input_json);
+        let kind: QueryKind = parse("kind", &wire.kind)?;
         Ok(Self {
             id: parse("id", &wire.id)?,
-            kind: parse("kind", &wire.kind)?,
-            cluster: parse("cluster", &wire.cluster)?,
-            environment: parse("environment", &wire.environment)?,
-            name: parse("name", &wire.name)?,
-            volume: parse("volume", &wire.volume)?,
+            kind,
+            about: kind.about_cluster().then(|| subject(&wire)).transpose()?,
             input: input.map_err(|_| Malformed { field: "input_json", fault: "is not JSON".into() })?,
-            patience: Duration::from_millis(wire.patience_ms).min(MOST_PATIENCE),
+            patience: Duration::from_millis(wire.patience_ms).min(kind.most_patience()),
         })
     }
+}
+
+fn subject(wire: &v1::Query) -> Result<Subject, Malformed> {
+    Ok(Subject {
+        cluster: parse("cluster", &wire.cluster)?,
+        environment: parse("environment", &wire.environment)?,
+        name: parse("name", &wire.name)?,
+        volume: parse("volume", &wire.volume)?,
+    })
 }
 
 /// An answer as it is sent. One that is too long is a failure of its own.
@@ -106,20 +115,31 @@ mod tests {
         Query {
             id: Uuid::from_u128(1).into(),
             kind: QueryKind::Kubeconfig,
-            cluster: Uuid::from_u128(2).into(),
-            environment: "prod".parse().unwrap(),
-            name: "web".parse().unwrap(),
-            volume: Uuid::from_u128(3).into(),
+            about: Some(Subject {
+                cluster: Uuid::from_u128(2).into(),
+                environment: "prod".parse().unwrap(),
+                name: "web".parse().unwrap(),
+                volume: Uuid::from_u128(3).into(),
+            }),
             input: json!({"role": "view"}),
             patience: Duration::from_secs(20),
         }
     }
 
     #[test]
+    fn a_scan_for_orphans_is_about_no_cluster_and_may_take_its_time() {
+        let patience = Duration::from_secs(600);
+        let scan = Query { kind: QueryKind::OrphanScan, about: None, patience, ..query() };
+        assert_eq!(Query::try_from(v1::Query::from(scan.clone())), Ok(scan.clone()));
+        let nameless = Query { kind: QueryKind::Kubeconfig, ..scan };
+        assert_eq!(Query::try_from(v1::Query::from(nameless)).unwrap_err().field, "cluster");
+    }
+
+    #[test]
     fn questions_and_answers_come_over_as_they_were_sent() {
         assert_eq!(Query::try_from(v1::Query::from(query())), Ok(query()));
         let impatient = v1::Query { patience_ms: u64::MAX, ..query().into() };
-        assert_eq!(Query::try_from(impatient).map(|q| q.patience), Ok(MOST_PATIENCE));
+        assert_eq!(Query::try_from(impatient).map(|q| q.patience), Ok(query().kind.most_patience()));
         for answered in [Ok(Secret::new("{}")), Err(too_long())] {
             let wire = answer(&query().id.to_string(), answered.clone());
             assert_eq!(read_answer(wire), Ok((query().id, answered)));

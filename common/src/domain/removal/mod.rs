@@ -8,12 +8,14 @@
 
 mod cloud;
 mod finding;
+mod options;
 mod orphan;
 mod report;
 mod steps;
 
 pub use cloud::{CloudKind, CloudObject, ObjectKey};
 pub use finding::{Entry, Fate, KeptCause, Proof};
+pub use options::{RemovalOptions, RemovalWish};
 pub use orphan::{OrphanFindings, OrphanGroup, OrphanInput, OrphanReason};
 pub use report::{MOST_BYTES, SweepFindings, Tally, Verdict};
 pub use steps::{CloudRecord, DataPolicy, KnownToCluster, SweepInput};

@@ -73,9 +73,11 @@ mod tests {
         let world = World::new().await;
         let work = world.ready("gone").await;
         world.ask(Method::DELETE, &format!("{CLUSTERS}/gone?reason=story")).send().await;
-        let task = world.house.lease_one(work.bastion).await;
+        let task = world.house.lease_rke(work.bastion).await;
         world.house.start(work.bastion, &task).await;
         world.house.settle(work.bastion, world.house.report(&task, RunOutcome::Succeeded)).await;
+        assert_eq!(names(&world.get(CLUSTERS).await.json()), ["gone"], "it goes with the last step");
+        world.house.take_steps(work.bastion, task.operation).await;
         assert!(names(&world.get(CLUSTERS).await.json()).is_empty());
         assert_eq!(names(&world.get(&format!("{CLUSTERS}?include_removed=true")).await.json()), ["gone"]);
     }

@@ -96,6 +96,8 @@ pub(super) struct IdempotencyHeader {
         events::show,
         operations::list::list,
         operations::show::show,
+        operations::abandon::abandon,
+        operations::residue::residue,
         operations::cancel::cancel,
         operations::retry::retry,
         output::show,

@@ -1,7 +1,9 @@
 //! `/v1/operations`.
 
+pub(super) mod abandon;
 pub(super) mod cancel;
 pub(super) mod list;
+pub(super) mod residue;
 pub(super) mod retry;
 pub(super) mod show;
 

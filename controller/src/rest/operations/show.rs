@@ -15,7 +15,7 @@ use crate::rest::query::{Params, invalid};
 use crate::rest::state::RestState;
 use crate::rest::views::{AttemptView, OperationDetail, TaskView};
 
-/// One operation with its attempts.
+/// One operation with its tasks, each with what it found and what blocks it, and its attempts.
 #[utoipa::path(get, path = "/v1/operations/{id}", tag = "operations",
     params(("id" = String, Path, description = "Operation"),
         ("wait" = Option<String>, Query, description = "Answer when it has ended, or after this time: `30s`, at most `60s`")),
@@ -30,9 +30,9 @@ pub(in crate::rest) async fn show(
     let operation = visible_operation(&state, &caller, &id).await?;
     let operation = wait_for(&state, &caller, operation, wait).await?;
     let attempts = state.service.attempts(operation.id).await?;
-    let attempts = attempts.iter().map(AttemptView::from).collect();
     let tasks = state.service.tasks(operation.id).await?;
-    let tasks = tasks.iter().map(TaskView::from).collect();
+    let tasks = TaskView::all(&operation, &tasks, &attempts);
+    let attempts = attempts.iter().map(AttemptView::from).collect();
     Ok(Json(OperationDetail { operation: (&operation).into(), tasks, attempts }))
 }
 

@@ -19,6 +19,9 @@ use crate::keys::signing::SigningError;
 pub(super) struct SigningKeyView {
     /// Its id, the `kid` of tokens that it signed.
     kid: String,
+    /// The public key (Ed25519, base64url as in a JWK's `x`): what residue reports are verified with. Keep it
+    /// with a report that is to be verified later: keys that have ended are not listed.
+    x: String,
     /// Whether new tokens are signed with it; one key at a time.
     signs: bool,
     /// From when on no token of it can live; absent while it signs.
@@ -36,6 +39,7 @@ impl From<&KeyRing> for SigningKeys {
     fn from(ring: &KeyRing) -> Self {
         let view = |kept: &crate::auth::RingKey| SigningKeyView {
             kid: kept.key.kid.clone(),
+            x: data_encoding::BASE64URL_NOPAD.encode(kept.key.public()),
             signs: kept.ends_at.is_none(),
             ends_at: kept.ends_at.map(|at| at.to_string()),
         };

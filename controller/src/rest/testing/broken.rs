@@ -16,6 +16,7 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, O
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::removal::{RemovalOptions, RemovalWish};
 use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
@@ -58,6 +59,10 @@ every_verb! {
     accept_provision(_a: AcceptProvision) -> Acceptance;
     accept_operation(_a: AcceptOperation) -> Acceptance;
     accept_rotation(_a: AcceptOperation, _b: Rotation) -> Acceptance;
+    accept_removal(_a: AcceptOperation, _b: RemovalWish) -> Acceptance;
+    abandon_removal(_a: AbandonRemoval) -> Abandoned;
+    removal(_a: OperationId) -> Option<RemovalRecord>;
+    removal_options(_a: ClusterId, _b: RemovalWish) -> RemovalOptions;
     accept_reconfigure(_a: AcceptReconfigure) -> Acceptance;
     repeated(_a: Idempotency, _b: Timestamp) -> Option<Acceptance>;
     put_resource(_a: PutResource) -> ResourceChange;

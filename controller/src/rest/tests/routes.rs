@@ -75,6 +75,8 @@ pub(super) const TABLE: &[Row] = &[
     row("GET", "/v1/events", Token, "", 200),
     row("GET", "/v1/operations", Token, "", 200),
     row("GET", "/v1/operations/{id}", In(Viewer), "", 200),
+    row("POST", "/v1/operations/{id}/abandon", In(Role::Admin), r#"{"reason": "x"}"#, 409),
+    row("GET", "/v1/operations/{id}/residue", In(Viewer), "", 409),
     row("POST", "/v1/operations/{id}/cancel", In(Operator), "", 409),
     row("GET", "/v1/operations/{id}/output", In(Viewer), "", 200),
     row("POST", "/v1/operations/{id}/retry", In(Operator), "", 409),

@@ -1,6 +1,7 @@
 //! Operations and their attempts as clients read them.
 
 use cratekube_common::domain::operation::Operation;
+use cratekube_common::domain::task::TaskState;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -76,12 +77,35 @@ pub(in super::super) struct TaskView {
     /// What it found or did, by its kind; none before its end.
     #[schema(value_type = Option<Object>)]
     findings: Option<Value>,
+    /// What keeps it from going on: why its last attempt failed, or what it waits for.
+    blocker: Option<String>,
 }
 
-impl From<&TaskRecord> for TaskView {
-    fn from(task: &TaskRecord) -> Self {
-        let findings = task.findings.clone().map(shown_document);
-        Self { id: task.id.to_string(), kind: task.kind.as_str(), state: task.state.as_str(), findings }
+impl TaskView {
+    /// The tasks of an operation, with what blocks each.
+    pub(in super::super) fn all(operation: &Operation, tasks: &[TaskRecord], attempts: &[AttemptRecord]) -> Vec<Self> {
+        let of = |task: &TaskRecord| attempts.iter().rfind(|a| a.task == task.id);
+        let view = |task: &TaskRecord| Self {
+            id: task.id.to_string(),
+            kind: task.kind.as_str(),
+            state: task.state.as_str(),
+            findings: task.findings.clone().map(shown_document),
+            blocker: blocker(operation, task, of(task)).map(|text| shown(&text)),
+        };
+        tasks.iter().map(view).collect()
+    }
+}
+
+fn blocker(operation: &Operation, task: &TaskRecord, last: Option<&AttemptRecord>) -> Option<String> {
+    let failed = || last.and_then(|attempt| attempt.failure.as_ref());
+    let why = failed().map(|failure| format!("{} {}", failure.message, failure.remedy));
+    let waits = || operation.waiting_for.clone();
+    match task.state {
+        TaskState::Failed => why,
+        // It waits to be tried again, or for an agent.
+        TaskState::Queued => [why, waits()].into_iter().flatten().reduce(|why, waits| format!("{why} {waits}")),
+        TaskState::Running => waits(),
+        TaskState::Pending | TaskState::Succeeded | TaskState::Cancelled => None,
     }
 }
 

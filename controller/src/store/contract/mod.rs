@@ -14,6 +14,7 @@ mod keys;
 mod leasing;
 mod operations;
 mod output;
+mod removals;
 mod resources;
 mod restoring;
 
@@ -31,6 +32,7 @@ pub use keys::*;
 pub use leasing::*;
 pub use operations::*;
 pub use output::*;
+pub use removals::*;
 pub use resources::*;
 pub use restoring::*;
 

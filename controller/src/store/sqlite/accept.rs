@@ -7,16 +7,16 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::{self, ClusterEvent, ClusterPhase};
 use cratekube_common::domain::id::{ClusterId, OperationId};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
-use cratekube_common::domain::operation::{self, Operation, OperationEvent, OperationKind, OperationState};
+use cratekube_common::domain::operation::{Operation, OperationKind, OperationState};
 use cratekube_common::domain::run::Rotation;
-use cratekube_common::domain::task::{self, TaskEvent, TaskState};
+use cratekube_common::domain::task::TaskState;
 use cratekube_common::domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Map;
 
 use super::fault::Fault;
 use super::rows::{self, int, json, key};
-use super::{audit, clusters, ending, operations, reconfigure, resources, revisions, upkeep};
+use super::{audit, clusters, operations, reconfigure, removal, resources, revisions, upkeep};
 use crate::store::{AcceptOperation, AcceptProvision, Acceptance, Idempotency, PlannedTask, ProtectCluster, Protected};
 
 /// Records a new cluster with its provision. `spec` is the request's, as JSON with secrets masked.
@@ -89,7 +89,7 @@ pub(super) fn operation(db: &Connection, request: &AcceptOperation) -> Result<Ac
     }
     match request.kind {
         OperationKind::Remove if cluster.protected => Ok(Acceptance::Protected),
-        OperationKind::Remove => remove(db, request, &cluster),
+        OperationKind::Remove => removal::accept(db, request, &cluster),
         OperationKind::Provision => provision_again(db, request, &cluster),
         OperationKind::Reconfigure => reconfigure::again(db, request, &cluster),
         OperationKind::RecoverState => recover_state(db, request, &cluster),
@@ -171,51 +171,6 @@ fn provision_again(db: &Connection, request: &AcceptOperation, cluster: &Live) -
     Ok(Acceptance::Accepted(Box::new(operation)))
 }
 
-fn remove(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
-    let at_work = cluster.operation.map(|id| operations::bare(db, id)).transpose()?.flatten();
-    let nothing_ran = !ever_ran(db, request, cluster.id)?;
-    match at_work {
-        Some(waiting)
-            if nothing_ran && waiting.kind == OperationKind::Provision && waiting.state == OperationState::Queued =>
-        {
-            ending::end_now(db, &waiting, request.now)?;
-            // The cluster failed by that; it is to be removed all the same.
-            let cluster = live_cluster(db, &request.environment, &request.name)?;
-            cluster.map_or(Ok(Acceptance::NotFound), |cluster| remove_at_once(db, request, &cluster))
-        }
-        Some(busy) => Ok(Acceptance::Busy(busy.id)),
-        None if nothing_ran => remove_at_once(db, request, cluster),
-        None => {
-            let operation = asked(request, cluster);
-            let work = Work { tasks: &request.tasks, state: TaskState::Queued, volume: cluster.volume.as_deref() };
-            record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
-            let phase = cluster::transition(cluster.phase, ClusterEvent::RemovalAccepted)?;
-            put_to_work(db, cluster, phase, Some(operation.id), request.now)?;
-            let sql = "UPDATE clusters SET phase_before = ?2 WHERE id = ?1";
-            db.prepare_cached(sql)?.execute(params![key(cluster.id), cluster.phase.as_str()])?;
-            Ok(Acceptance::Accepted(Box::new(operation)))
-        }
-    }
-}
-
-/// Nothing was ever run for the cluster, so there is nothing to take down.
-fn remove_at_once(db: &Connection, request: &AcceptOperation, cluster: &Live) -> Result<Acceptance, Fault> {
-    let started = operation::transition(OperationState::Queued, OperationEvent::Started)?;
-    let operation = Operation {
-        state: operation::transition(started, OperationEvent::Succeeded)?,
-        started_at: Some(request.now),
-        ended_at: Some(request.now),
-        ..asked(request, cluster)
-    };
-    let dropped = task::transition(TaskState::Queued, TaskEvent::Cancelled)?;
-    let work = Work { tasks: &request.tasks, state: dropped, volume: None };
-    record(db, &operation, &work, request.idempotency.as_ref(), &request.audit)?;
-    let removing = cluster::transition(cluster.phase, ClusterEvent::RemovalAccepted)?;
-    let removed = cluster::transition(removing, ClusterEvent::Removed)?;
-    put_to_work(db, cluster, removed, None, request.now)?;
-    Ok(Acceptance::Accepted(Box::new(operation)))
-}
-
 /// The answer when this request was recorded before.
 pub(super) fn repeated(
     db: &Connection,
@@ -285,16 +240,20 @@ pub(super) fn live_cluster(
 }
 
 /// Whether any attempt on the cluster may have run: all but those that were given back.
-fn ever_ran(db: &Connection, request: &AcceptOperation, cluster: ClusterId) -> Result<bool, Fault> {
+pub(super) fn ever_ran(
+    db: &Connection,
+    (environment, name): (&EnvironmentName, &ClusterName),
+    cluster: ClusterId,
+) -> Result<bool, Fault> {
     let mut select = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM operations o JOIN attempts a ON a.operation = o.id \
          WHERE o.environment = ?1 AND o.cluster = ?2 AND o.cluster_id = ?3 AND a.state <> 'released')",
     )?;
-    let found = params![request.environment.as_str(), request.name.as_str(), key(cluster)];
+    let found = params![environment.as_str(), name.as_str(), key(cluster)];
     Ok(select.query_row(found, |row| row.get(0))?)
 }
 
-fn put_to_work(
+pub(super) fn put_to_work(
     db: &Connection,
     cluster: &Live,
     phase: ClusterPhase,

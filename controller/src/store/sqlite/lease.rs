@@ -65,14 +65,31 @@ impl RawLease {
             spec: rows::spec(&self.spec).map_err(Fault::Damaged)?,
             known: self.known,
             recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
-            input: TaskInput(match self.kind {
-                TaskKind::RotateCertificates => self.options.unwrap_or_default(),
-                kind if kind.is_rke() => Value::Null,
-                _ => json!({ "earlier": self.earlier }),
-            }),
+            input: input(self.kind, self.asked, self.options, self.earlier),
         };
         Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets, asked: self.asked, resources: self.resources })
     }
+}
+
+/// What a task is told beside its cluster's spec.
+fn input(kind: TaskKind, asked: OperationKind, options: Option<Value>, mut earlier: Map<String, Value>) -> TaskInput {
+    if kind == TaskKind::RotateCertificates {
+        return TaskInput(options.unwrap_or_default());
+    }
+    if kind.is_rke() {
+        return TaskInput(Value::Null);
+    }
+    let mut input = TaskInput(Value::Null);
+    if asked == OperationKind::Remove {
+        input.merge(&options);
+        // Long lists of what is gone, which no later step goes by: an assignment has a bound.
+        for swept in [TaskKind::Sweep, TaskKind::Confirm] {
+            let findings = earlier.get_mut(swept.as_str()).and_then(Value::as_object_mut);
+            findings.map(|findings| findings.remove("entries"));
+        }
+    }
+    input.merge(&json!({ "earlier": earlier }));
+    input
 }
 
 /// Leases queued tasks to an agent.

@@ -35,6 +35,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0013_restores.sql"),
     include_str!("../../../migrations/sqlite/0014_options.sql"),
     include_str!("../../../migrations/sqlite/0015_attention.sql"),
+    include_str!("../../../migrations/sqlite/0016_removals.sql"),
+    include_str!("../../../migrations/sqlite/0017_orphan_scans.sql"),
 ];
 /// How long a lock of another process (the command line beside the server) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

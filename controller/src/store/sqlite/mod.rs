@@ -37,6 +37,7 @@ mod output;
 mod page;
 mod readers;
 mod reconfigure;
+mod removal;
 mod resources;
 mod restored;
 mod retries;

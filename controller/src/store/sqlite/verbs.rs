@@ -17,26 +17,27 @@ use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, O
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
+use cratekube_common::domain::removal::{RemovalOptions, RemovalWish};
 use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
 use tokio::sync::watch;
 
 use super::super::{
-    AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge, Acknowledged, AgentChanged,
-    ApiKeyUsed, Applied, AttemptRecord, Attention, AuditFilter, AuditLink, AuditRecord, BarAgent, Barred,
-    CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut, DeleteResource,
-    EnrollAgent, Enrolled, EnvironmentSummary, Event, EventFilter, Events, Evidence, Figures, ForceUnlock, Forced,
-    ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken, JoinTokenRecord,
-    KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan, OutputAppended,
-    OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, PutResource, RenewAgent, Renewed,
-    Resource, ResourceChange, Revision, RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory,
-    TaskRecord, UseApiKey, UseCertificate, VolumeRecord, Withdrawn,
+    AbandonRemoval, Abandoned, AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge,
+    Acknowledged, AgentChanged, ApiKeyUsed, Applied, AttemptRecord, Attention, AuditFilter, AuditLink, AuditRecord,
+    BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut,
+    DeleteResource, EnrollAgent, Enrolled, EnvironmentSummary, Event, EventFilter, Events, Evidence, Figures,
+    ForceUnlock, Forced, ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken,
+    JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan,
+    OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, PutResource,
+    RemovalRecord, RenewAgent, Renewed, Resource, ResourceChange, Revision, RingAlarm, SealedResource, Settled, Store,
+    StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate, VolumeRecord, Withdrawn,
 };
 use super::{
     SqliteStore, accept, access, agents, alarms, attempts, attention, audit, bars, certificates, clusters, connect,
-    defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, resources,
-    restored, retries, revisions, settle, users,
+    defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, removal,
+    resources, restored, retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -53,6 +54,10 @@ impl Store for SqliteStore {
 
     async fn accept_rotation(&self, request: AcceptOperation, rotation: Rotation) -> Result<Acceptance, StoreError> {
         self.writer.run(move |db| accept::rotation(db, &request, &rotation)).await
+    }
+
+    async fn accept_removal(&self, request: AcceptOperation, wish: RemovalWish) -> Result<Acceptance, StoreError> {
+        self.writer.run(move |db| removal::removal(db, &request, &wish)).await
     }
 
     async fn accept_reconfigure(&self, request: AcceptReconfigure) -> Result<Acceptance, StoreError> {
@@ -120,6 +125,18 @@ impl Store for SqliteStore {
 
     async fn force_unlock(&self, request: ForceUnlock) -> Result<Forced, StoreError> {
         self.writer.run(move |db| ending::force_unlock(db, &request)).await
+    }
+
+    async fn abandon_removal(&self, request: AbandonRemoval) -> Result<Abandoned, StoreError> {
+        self.writer.run(move |db| removal::abandon(db, &request)).await
+    }
+
+    async fn removal(&self, operation: OperationId) -> Result<Option<RemovalRecord>, StoreError> {
+        self.readers.scan(move |db| removal::by_operation(db, operation)).await
+    }
+
+    async fn removal_options(&self, cluster: ClusterId, wish: RemovalWish) -> Result<RemovalOptions, StoreError> {
+        self.readers.scan(move |db| removal::options(db, cluster, &wish)).await
     }
 
     async fn cluster(&self, environment: &EnvironmentName, name: &ClusterName) -> Result<Option<Cluster>, StoreError> {
