@@ -7,9 +7,10 @@ use cratekube_common::domain::attempt::AttemptState;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::id::ClusterId;
 use cratekube_common::domain::operation::OperationState;
-use cratekube_common::domain::run::HeldRun;
+use cratekube_common::domain::run::{Assignment, HeldRun, RunOutcome};
 
 use super::*;
+use crate::service::spec_secrets::VaultError;
 use crate::store::Settled;
 use crate::store::conformance::house::{Bastion, House, facts, failure, held};
 use crate::store::conformance::{Opened, Place};
