@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use cratekube_tests::house::link::Link;
-use cratekube_tests::house::{Shell, World};
+use cratekube_tests::house::puppet::Puppet;
+use cratekube_tests::house::{Setup, Shell, World};
 use cratekube_tests::programs;
 use cratekube_tests::rehearsal::fleet::HostFault;
 use serde_json::{Value, json};
@@ -220,6 +221,70 @@ async fn administrators_look_after_agents_from_a_shell() -> anyhow::Result<()> {
     let here = shell.run(&["agent", "forget", "bastion-1", "--reason", "x"]).await?.expect(6)?;
     assert!(here.err.contains("The agent is connected"), "{}", here.err);
     shell.run(&["agent", "get", "bastion-9"]).await?.expect(4)?;
+    world.finish().await
+}
+
+#[tokio::test]
+async fn a_cluster_is_kept_up_from_a_shell_checked_renewed_and_given_what_it_is_to_hold() -> anyhow::Result<()> {
+    let setup = Setup { operations: "attempts = 1\nsteps = [\"configure\", \"verify\"]", ..Setup::default() };
+    let world = World::with(programs!(), setup).await?;
+    let shell = Shell::logged_in(&world, CRATEKUBE, ALL).await?;
+    let file = shell.file("web.yaml", WEB)?.to_string_lossy().into_owned();
+    shell.run(&["cluster", "create", "-f", &file, "--wait"]).await?.expect(0)?;
+    let page = |title: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: page\n  namespace: workspace\ndata:\n  title: {title}\n"
+        )
+    };
+    let put = async |title: &str, more: &[&str], code: i32| -> anyhow::Result<String> {
+        let file = shell.file("page.yaml", &page(title))?.to_string_lossy().into_owned();
+        let line = [&["resource", "put", "page", "--cluster", "web", "-f", &file], more].concat();
+        Ok(shell.run(&line).await?.expect(code)?.err)
+    };
+    put("one", &["--mode", "sync", "--wait"], 0).await?;
+    put("two", &["--mode", "sync", "--wait"], 0).await?;
+    put("three", &["--revision", "1"], 6).await?;
+    put("{", &[], 3).await?;
+    let kept = shell.run(&["resource", "get", "page", "--cluster", "web", "--manifest"]).await?.expect(0)?.out;
+    assert_eq!(kept, page("two"));
+    let there = || world.clusters.list("192.0.2.11", "", "configmaps");
+    let title = |title: &str| there().iter().any(|object| object["data"]["title"] == title);
+    assert!(title("two") && !title("one"), "{:?}", there());
+    let list = shell.run(&["resource", "list", "--cluster", "web"]).await?.expect(0)?.out;
+    assert!(list.contains("page") && list.contains("applied"), "{list}");
+    shell.run(&["resource", "delete", "page", "--cluster", "web", "--wait"]).await?.expect(0)?;
+    assert!(!title("two"), "it left the cluster: {:?}", there());
+    assert_eq!(shell.run(&["resource", "list", "-e", "prod", "-o", "name"]).await?.expect(0)?.out, "");
+
+    shell.run(&["cluster", "verify", "web", "--wait"]).await?.expect(0)?;
+    let health = shell.run(&["cluster", "health", "web"]).await?.expect(0)?.out;
+    assert!(health.contains("healthy") && health.contains("Certificates:"), "{health}");
+    shell.run(&["cluster", "rotate-certificates", "web", "--service", "etcd", "--wait"]).await?.expect(0)?;
+    assert!(world.rke.runs()?.iter().any(|run| run.command == "cert rotate"), "{:?}", world.rke.runs()?);
+
+    let keys = async || anyhow::Ok(shell.run(&["signing-key", "list", "-o", "name"]).await?.expect(0)?.out);
+    let before = keys().await?;
+    shell.run(&["signing-key", "rotate", "--reason", "story"]).await?.expect(0)?;
+    let after = keys().await?;
+    assert!(after.lines().count() == 2 && after.ends_with(&before), "{before} {after}");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn an_alarm_is_seen_to_from_a_shell() -> anyhow::Result<()> {
+    let (world, shell, _) = house().await?;
+    let none = shell.run(&["alarm", "list", "--state", "open"]).await?.expect(0)?;
+    assert_eq!(none.err, "There are no alarms.\n");
+    let token = shell.run(&["agent", "join-token"]).await?.expect(0)?.out.trim().to_owned();
+    Puppet::enrolled_with(&world.controller, world.path(), "bastion-2", &token).await?;
+    assert!(Puppet::enrolled_with(&world.controller, world.path(), "thief", &token).await.is_err());
+    let rings = shell.run(&["alarm", "list", "--state", "open"]).await?.expect(0)?.out;
+    assert!(rings.contains("join-token-reused"), "{rings}");
+    let number = shell.run(&["alarm", "list", "-o", "name"]).await?.expect(0)?.out.trim().to_owned();
+    shell.run(&["alarm", "acknowledge", &number, "--reason", "a script ran twice"]).await?.expect(0)?;
+    shell.run(&["alarm", "ack", &number, "--reason", "again"]).await?.expect(6)?;
+    shell.run(&["alarm", "ack", "999", "--reason", "x"]).await?.expect(4)?;
+    assert_eq!(shell.run(&["alarm", "list", "--state", "open", "-o", "name"]).await?.expect(0)?.out, "");
     world.finish().await
 }
 

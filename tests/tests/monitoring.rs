@@ -41,7 +41,8 @@ fn queries(panel: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn dashboard_and_alerts_ask_for_metrics_that_there_are() -> anyhow::Result<()> {
-    let world = World::with(programs!(), Setup { controller: ON, agent: ON, ..Setup::default() }).await?;
+    let operations = "attempts = 1\nsteps = [\"configure\", \"verify\"]";
+    let world = World::with(programs!(), Setup { controller: ON, agent: ON, operations, ..Setup::default() }).await?;
     // What is counted by kinds that there are many of is there once it happened.
     let accepted = world.client.post(CLUSTERS, &specs::single("web", "192.0.2.11")).await?.expect(202)?;
     world.client.ended(accepted.header("location")).await?;

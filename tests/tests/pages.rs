@@ -99,6 +99,16 @@ async fn who_looks_sees_a_cluster_being_built_and_no_word_of_the_key_is_kept() -
 
     quiet(&page);
 
+    // An agent that goes away needs attention, until it is back.
+    page.value("location.hash = '#/'").await?;
+    page.until("document.querySelector('[aria-label=Agents] .badge').textContent === 'online'").await?;
+    world.agent.process.kill().await?;
+    page.until("document.querySelector('[aria-label=Agents] .badge').textContent === 'offline'").await?;
+    page.until("document.getElementById('attention').textContent.includes('connected')").await?;
+    picture(&page, "attention").await?;
+    world.agent.restart()?;
+    page.until("!document.getElementById('attention')?.textContent.includes('connected')").await?;
+
     // Where the controller goes away the page says so, and goes on by itself when it is back.
     world.controller.process.kill().await?;
     page.until("document.getElementById('live').dataset.state === 'off'").await?;

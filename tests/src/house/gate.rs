@@ -1,9 +1,11 @@
 //! A gate in a run of `rke`: the run waits there until the test lets it go. No clock is looked at.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use anyhow::Context as _;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 use crate::rehearsal::control::Rehearsal;
 use crate::rehearsal::fault::{After, Fault, Kind};
@@ -30,12 +32,25 @@ impl Gate {
     /// Waits until a run has come to the gate; it goes on when the answer is dropped.
     ///
     /// # Errors
-    /// When the gate is gone.
+    /// When the gate is gone, or no run comes to it.
     pub async fn reached(&self) -> anyhow::Result<Passage> {
         let fifo = self.fifo.clone();
-        // Opening to write blocks until the run has opened to read.
+        // Opening to write blocks until the run has opened to read; the thread that waits for this would keep
+        // the test from ever ending.
+        let _waits_no_longer = Relief(&self.fifo);
         let open = tokio::task::spawn_blocking(move || OpenOptions::new().write(true).open(fifo));
-        Ok(Passage { _open: tokio::time::timeout(super::process::PATIENCE, open).await??? })
+        let open = tokio::time::timeout(super::process::PATIENCE, open).await;
+        Ok(Passage { _open: open.context("no run of rke came to the gate")??? })
+    }
+}
+
+/// Lets a thread go that still waits for a reader of the FIFO.
+struct Relief<'a>(&'a Path);
+
+impl Drop for Relief<'_> {
+    fn drop(&mut self) {
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let _let_go = OpenOptions::new().read(true).custom_flags(nonblocking).open(self.0);
     }
 }
 

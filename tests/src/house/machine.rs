@@ -4,8 +4,9 @@
 //! has the network of this host, so that both sides of a story meet on 127.0.0.1, and none of its devices
 //! but those that it is given. A folder is shared under the same path inside and outside.
 //!
-//! Needs root, `unshare`, `nsenter`, and a root file system in `DEBIAN_ROOT` (`tests/README.md` says how to make
-//! one); [`Machine::base`] tells what is missing.
+//! Needs root, a kernel that lets it make namespaces, mounts and loop devices (which is tried, not guessed),
+//! and a root file system in `DEBIAN_ROOT` (`tests/README.md` says how to make one); [`base_or_skip`] tells
+//! what is missing.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,28 @@ use super::process::PATIENCE;
 
 /// Names the root file system.
 const BASE: &str = "DEBIAN_ROOT";
+
+/// Does once, in small, what machines need of the kernel. Argument: a folder.
+const TRY: &str = r#"
+truncate -s 8M "$1/disk"
+mkfs.ext4 -q "$1/disk"
+device=$(losetup --find --show "$1/disk")
+trap 'losetup --detach "$device"' EXIT
+mkdir "$1/at"
+unshare --mount --pid --fork --kill-child --uts --ipc --cgroup --propagation private sh -euc '
+  mount -t tmpfs machine "$1"
+  mkdir "$1/lower" "$1/upper" "$1/work" "$1/root"
+  mount -t overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work" machine "$1/root"
+  mkdir "$1/root/proc" "$1/root/sys" "$1/root/group" "$1/root/disk" "$1/root/pts"
+  mount -t proc proc "$1/root/proc"
+  mount -t sysfs -o ro sysfs "$1/root/sys"
+  mount -t cgroup2 cgroup2 "$1/root/group"
+  mkdir "$1/root/group/cratekube-try"
+  rmdir "$1/root/group/cratekube-try"
+  mount -t devpts -o newinstance devpts "$1/root/pts"
+  mount "$2" "$1/root/disk"
+' try "$1/at" "$device"
+"#;
 
 /// Arguments: base root, folder for the machine, shared folder, devices …
 const BOOT: &str = r#"
@@ -98,10 +121,26 @@ impl Machine {
         if !base.join("lib/systemd/systemd").exists() {
             return Err(format!("{} holds no systemd", base.display()));
         }
+        Ok(base)
+    }
+
+    /// Whether the kernel lets us make machines.
+    ///
+    /// # Errors
+    /// Why not, in its own words.
+    pub fn allowed() -> Result<(), String> {
         if !rustix::process::geteuid().is_root() {
             return Err("only root makes machines".into());
         }
-        Ok(base)
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut command = std::process::Command::new("timeout");
+        command.args(["30", "sh", "-euc", TRY, "try"]).arg(folder.path());
+        let tried = command.output().map_err(|error| format!("nothing can be tried: {error}"))?;
+        if tried.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&tried.stderr).trim().replace('\n', "; ");
+        Err(format!("this machine makes none: {said} ({})", tried.status))
     }
 
     /// Boots a machine, and waits until all its units are started. `folder` is where its shared folder is
@@ -197,17 +236,17 @@ impl Drop for LoopDevice {
     }
 }
 
-/// The root for machines, or why the test named is skipped; in CI with a root it must be there.
+/// The root for machines, or why the test named is skipped. Where `CI` is set only the kernel may be the reason.
 ///
 /// # Errors
-/// When a root is named that cannot be used.
+/// When a root is named that cannot be used, or is missing in CI.
 pub fn base_or_skip(test: &str, say: impl FnOnce(&str)) -> anyhow::Result<Option<PathBuf>> {
-    match Machine::base() {
-        Ok(base) => Ok(Some(base)),
-        Err(why) if std::env::var_os(BASE).is_some() => bail!("{why}"),
-        Err(why) => {
-            say(&format!("SKIPPED {test}: {why}"));
-            Ok(None)
-        }
-    }
+    let required = std::env::var_os("CI").is_some() || std::env::var_os(BASE).is_some();
+    let why = match (Machine::allowed(), Machine::base()) {
+        (Ok(()), Ok(base)) => return Ok(Some(base)),
+        (Ok(()), Err(why)) if required => bail!("{why}"),
+        (Err(why), _) | (_, Err(why)) => why,
+    };
+    say(&format!("SKIPPED {test}: {why}"));
+    Ok(None)
 }

@@ -41,6 +41,19 @@ impl Puppet {
     /// When the controller does not want it.
     pub async fn enrolled(controller: &ControllerHost, dir: &Path, name: &str) -> anyhow::Result<Self> {
         let token = controller.command(&["agent", "join-token"]).await?;
+        Self::enrolled_with(controller, dir, name, &token).await
+    }
+
+    /// The same with a token that is there already.
+    ///
+    /// # Errors
+    /// When the controller does not want it.
+    pub async fn enrolled_with(
+        controller: &ControllerHost,
+        dir: &Path,
+        name: &str,
+        token: &str,
+    ) -> anyhow::Result<Self> {
         let (files, clock) = (IdentityFiles::at(&dir.join(name)), clock::system());
         let enrollment = Enrollment {
             controller: address(controller.agents)?,

@@ -16,7 +16,10 @@ async fn a_host_becomes_a_bastion_by_one_line_is_upgraded_in_mid_run_and_removed
     // The line that the API shows with a token trusts nobody on its way.
     let (_, line) = office.join_token().await?;
     let line = line.replace("sudo ", "");
-    let told = bastion.run(&format!("cd /root; {line} --name bastion-1 {}", bastion.options())).await?.expect(0)?;
+    let line = format!("cd /root; begin=$(date +%s%N); {line} --name bastion-1 {}", bastion.options());
+    let figure = "echo \"figures: online $((($(date +%s%N) - begin) / 1000000)) ms after the line was said\"";
+    let told = bastion.run(&format!("{line}; {figure}")).await?.expect(0)?;
+    told.lines().filter(|line| line.starts_with("figures: ")).for_each(|line| println!("{line}"));
     assert!(told.contains("formatting") && told.contains("online: in session"), "{told}");
     let agent = office.agent().await?;
     assert_eq!((&agent["name"], &agent["online"]), (&json!("bastion-1"), &json!(true)), "{agent:#}");

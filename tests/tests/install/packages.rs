@@ -23,10 +23,11 @@ fn build(programs: &Programs, version: &str, at: &Path) -> anyhow::Result<()> {
         fs::copy(from, place.join(name))?;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/packages/build");
-    let mut command = Command::new(script);
+    let mut command = Command::new("timeout");
+    command.arg("120").arg(script);
     command.arg(&place).arg(at).env("CRATEKUBE_VERSION", version).env("CRATEKUBE_COMPRESSION", "none");
     let built = command.output()?;
-    ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    ensure!(built.status.success(), "{}: {}", built.status, String::from_utf8_lossy(&built.stderr));
     fs::remove_dir_all(place)?;
     Ok(())
 }
@@ -59,8 +60,9 @@ async fn packages_install_upgrade_in_mid_run_and_leave_the_volume_and_the_contro
     build(&programs, "0.1.1", &place)?;
     let dpkg = |name: &str, version: &str| format!("dpkg -i {}/{name}_{version}_*.deb", place.display());
 
-    // Ports of this host's own choice, before the first start.
-    let ports = "CRATEKUBE_REST__LISTEN=127.0.0.1:0\nCRATEKUBE_AGENTS__LISTEN=127.0.0.1:0";
+    // Ports of this host's own choice, before the first start; and the hosts of its clusters are none: rke alone.
+    let ports =
+        "CRATEKUBE_REST__LISTEN=127.0.0.1:0\nCRATEKUBE_AGENTS__LISTEN=127.0.0.1:0\nCRATEKUBE_OPERATIONS__STEPS=[]";
     bastion.run(&format!("printf '{ports}\\n' >/etc/default/cratekube-controller")).await?.expect(0)?;
     bastion.run(&dpkg("cratekube-controller", "0.1.0").replace("dpkg", "dpkg --force-confold")).await?.expect(0)?;
     let (client, agents) = client_of(&bastion, &bastion.machine).await?;

@@ -75,11 +75,15 @@ async function enter() {
   show();
 }
 
-/** Asks for the view again, once for all reasons of a moment. */
+/**
+ * Asks for the view again, once for all reasons of a moment; the less often the longer an answer takes, and not
+ * while nobody looks.
+ */
 let waiting = null;
+let took = 0;
 function again() {
-  if (waiting || !who) return;
-  waiting = setTimeout(() => { waiting = null; current.load(); }, GATHER_MS);
+  if (waiting || !who || document.hidden) return;
+  waiting = setTimeout(() => { waiting = null; current.load(); }, Math.max(GATHER_MS, 3 * took));
 }
 
 function chosen() {
@@ -102,6 +106,7 @@ function show() {
   mine.load = async () => {
     if (mine.busy) { mine.more = true; return; }
     mine.busy = true;
+    const began = performance.now();
     try {
       const told = view ? await view.load(parts) : await overview.load(who);
       if (end.signal.aborted) return;
@@ -115,6 +120,7 @@ function show() {
     } catch (fault) {
       if (!end.signal.aborted) failed(fault);
     } finally {
+      took = performance.now() - began;
       mine.busy = false;
       if (mine.more && !end.signal.aborted) { mine.more = false; again(); }
     }
