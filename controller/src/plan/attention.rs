@@ -218,7 +218,7 @@ fn away(scene: &Scene<'_>, agent: &Agent, clusters: u64, subject: Subject) -> Fi
             since: agent.last_seen_at,
             subject,
             message: format!(
-                "Agent {} has not connected since the controller was started, which was just now.",
+                "Agent {} is not connected; the controller was started just now, and it may be on its way back.",
                 agent.name
             ),
             remedy: "Wait a minute, and look again.".into(),

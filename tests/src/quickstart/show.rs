@@ -81,6 +81,8 @@ pub(crate) fn next_steps(place: &Place, token: &str, out: &mut impl Write) -> an
          \n  export CA={}\
          \n  export TOKEN={token}\
          \n  curl --cacert $CA -H \"Authorization: Bearer $TOKEN\" $API{CLUSTERS}/{NAME}\
+         \n\nOr look, in a browser that is told to trust $CA, with the token:\n\
+         \n  {address}/ui/\
          \n\nOr with the command line client:\n\
          \n  echo $TOKEN | {client} login --address $API --ca $CA -e demo\
          \n  {client} cluster get {NAME}\
