@@ -81,7 +81,7 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
 
 async fn begin(input: &StepInput) -> Result<Vec<Cleaned>, Failure> {
     let asked = Asked::deserialize(&input.input).unwrap_or_default();
-    let settings = match Settings::of(input) {
+    let settings = match Settings::of(&input.settings.ssh) {
         Ok(settings) => settings,
         // Nobody is logged in to when hosts are about to be terminated.
         Err(_) if asked.hosts_terminated => Settings::new(Credentials::Agent(std::path::PathBuf::new())),

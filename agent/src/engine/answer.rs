@@ -1,29 +1,62 @@
 //! Answers to the controller's questions about clusters whose state is on a volume of this agent.
 //!
-//! Nothing is started for an answer and nothing of it is kept. It is given beside a run on the same
-//! cluster: only the administrator's kubeconfig is read, and its CA must be the one on record.
+//! Nothing is changed for an answer and nothing of it is kept. It is given beside a run on the same
+//! cluster: for a kubeconfig the administrator's is read, and its CA must be the one on record; for a
+//! preflight the hosts are looked at.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cratekube_common::domain::cluster::access::KubeconfigRequest;
+use cratekube_common::domain::cluster::preflight::{self, PlannedHosts};
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::query::{Answer, Query};
+use cratekube_common::domain::secret::Secret;
+use cratekube_common::redact;
 
-use super::core::{Core, internal};
+use super::core::{Core, GLANCES, internal};
 use crate::kube::issue::issue;
+use crate::preflight::{self as look, Looked, Settings};
+use crate::step::input::read_spec;
 use crate::volume::VolumeError;
 
 /// A kubeconfig for a person.
 pub(super) async fn kubeconfig(core: &Arc<Core>, query: Query) -> Answer {
-    let request = KubeconfigRequest::from_json(&query.input).map_err(|why| malformed(&why))?;
+    let request = KubeconfigRequest::from_json(&query.input).map_err(|why| malformed("kubeconfig", &why))?;
     let context = format!("{}-{}", query.environment, query.name);
-    let cluster = core.blocking(move |core| find(core, &query)).await;
-    let found =
-        cluster.map_err(|error| internal(format!("the volume could not be read: {error}"), true, "Ask again."))??;
+    let found = found(core, query).await?;
     let issued =
         issue(&found.working, &core.settings.kubernetes, &request, &context, found.ca_sha256.as_deref()).await?;
     Ok(issued.to_json())
+}
+
+/// What the hosts of a planned spec are like. It is told before whoever asks gives up: a host that takes
+/// longer is named.
+pub(super) async fn preflight(core: &Arc<Core>, query: Query) -> Answer {
+    let asked = query.input.get(preflight::SPEC).cloned().unwrap_or_default();
+    let spec = read_spec(&asked).map_err(|why| malformed("preflight", &why))?;
+    if !core.settings.preflight {
+        return Err(absent_setting());
+    }
+    let Ok(_turn) = core.glances.try_acquire() else { return Err(enough()) };
+    let within = query.patience * 4 / 5;
+    let found = found(core, query).await?;
+    let looked = match Settings::of(&core.settings.ssh) {
+        Ok(settings) => look::glance(&spec, &found.working, &settings, &core.clock, within).await,
+        Err(fault) => Looked::failed(look::failure_of_key(&fault)),
+    };
+    let Looked { failure, mut findings, .. } = looked;
+    let hosts = serde_json::from_value(findings["hosts"].take()).map_err(|fault| {
+        internal(format!("what was found cannot be told: {fault}"), false, "This is a defect of the agent; tell it.")
+    })?;
+    // It quotes what hosts say.
+    let told = redact::document(PlannedHosts { failure, hosts }.to_json());
+    Ok(Secret::new(told.to_string()))
+}
+
+async fn found(core: &Arc<Core>, query: Query) -> Result<Found, Failure> {
+    let found = core.blocking(move |core| find(core, &query)).await;
+    found.map_err(|error| internal(format!("the volume could not be read: {error}"), true, "Ask again."))?
 }
 
 struct Found {
@@ -66,10 +99,24 @@ fn absent(why: &str) -> Failure {
     }
 }
 
-fn malformed(why: &str) -> Failure {
+fn absent_setting() -> Failure {
+    Failure {
+        class: FailureClass::Config,
+        message: "preflight is off in the agent's settings (`ssh.preflight`)".into(),
+        line: None,
+        retryable: false,
+        remedy: "Nothing, where this is meant; otherwise an operator of the service turns it on.".into(),
+    }
+}
+
+fn enough() -> Failure {
+    internal(format!("the agent looks at the hosts of {GLANCES} plans already"), true, "Ask again in a moment.")
+}
+
+fn malformed(kind: &str, why: &str) -> Failure {
     Failure {
         class: FailureClass::Internal,
-        message: format!("the question for a kubeconfig makes no sense: {why}"),
+        message: format!("the question for a {kind} makes no sense: {why}"),
         line: None,
         retryable: false,
         remedy: "Upgrade the agent or the controller so that their versions match.".into(),

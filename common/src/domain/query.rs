@@ -18,6 +18,8 @@ spelled! {
     pub enum QueryKind {
         /// A kubeconfig for a person: see [`kubeconfig`](super::cluster::kubeconfig).
         Kubeconfig = "kubeconfig",
+        /// What the hosts of a planned spec are like: see [`preflight`](super::cluster::preflight).
+        Preflight = "preflight",
     }
 }
 
