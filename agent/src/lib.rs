@@ -15,6 +15,7 @@ pub mod link;
 pub mod metrics;
 pub mod port;
 pub mod preflight;
+pub mod provisioner;
 pub mod run;
 pub mod ssh;
 pub mod step;

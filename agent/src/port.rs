@@ -121,8 +121,8 @@ pub trait Engine: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Answers a question. Nothing is started by it on the cluster's hosts, and nothing of
-    /// it is kept. Whoever asks gives up after the question's patience; the future may be dropped then.
+    /// Answers a question. Nothing is changed by it on the cluster's hosts, and nothing of it is kept.
+    /// Whoever asks gives up after the question's patience; the future may be dropped then.
     async fn ask(&self, query: Query) -> Answer {
         Err(unanswerable(query.kind))
     }

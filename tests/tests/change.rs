@@ -50,7 +50,7 @@ async fn a_worker_is_planned_added_and_taken_away_again() -> anyhow::Result<()> 
     let larger = spec_of(specs::with_worker("web", FIRST, WORKER));
 
     let plan = world.client.post(&format!("{WEB}/plan"), &larger).await?.expect(200)?.json();
-    assert_eq!((&plan["class"], &plan["preflight"]["state"]), (&"safe".into(), &"not run".into()), "{plan:#}");
+    assert_eq!((&plan["class"], &plan["preflight"]["state"]), (&"safe".into(), &"unavailable".into()), "{plan:#}");
     assert_eq!(plan["rke"]["rehearsal"], true, "{plan:#}");
     assert!(plan["diff"].as_str().unwrap().contains(&format!("+  - address: \"{WORKER}\"")), "{plan:#}");
     assert!(!runs_kubelet(&world, WORKER), "a plan does nothing");

@@ -8,8 +8,12 @@ mod basics;
 mod house;
 #[path = "ready/killed.rs"]
 mod killed;
+#[path = "ready/plan.rs"]
+mod plan;
 #[path = "ready/resources.rs"]
 mod resources;
+#[path = "ready/rotate.rs"]
+mod rotate;
 #[path = "ready/support.rs"]
 mod support;
 #[path = "ready/verify.rs"]

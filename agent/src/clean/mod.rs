@@ -123,7 +123,7 @@ fn none_one_or_several<'de, D: Deserializer<'de>>(found: D) -> Result<Vec<String
 }
 
 async fn begin(input: &StepInput, asked: &Asked) -> Result<Vec<Cleaned>, Failure> {
-    let settings = match Settings::of(input) {
+    let settings = match Settings::of(&input.settings.ssh) {
         Ok(settings) => settings,
         // Nobody is logged in to when hosts are about to be terminated.
         Err(_) if asked.hosts_terminated => Settings::new(Credentials::Agent(std::path::PathBuf::new())),

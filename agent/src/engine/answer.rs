@@ -1,32 +1,35 @@
 //! Answers to the controller's questions: about clusters whose state is on a volume of this agent, and about
 //! the cloud that the agent is in.
 //!
-//! Nothing is started for an answer and nothing of it is kept. It is given beside a run on the same
-//! cluster: only the administrator's kubeconfig is read, and its CA must be the one on record.
+//! Nothing is changed for an answer and nothing of it is kept. It is given beside a run on the same
+//! cluster: for a kubeconfig the administrator's is read, and its CA must be the one on record; for a
+//! preflight the hosts are looked at.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cratekube_common::domain::cluster::access::KubeconfigRequest;
+use cratekube_common::domain::cluster::preflight::{self, PlannedHosts};
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::query::{Answer, Query, Subject};
 use cratekube_common::domain::removal::OrphanInput;
 use cratekube_common::domain::secret::Secret;
+use cratekube_common::redact;
 use serde_json::json;
 
-use super::core::{Core, internal};
+use super::core::{Core, GLANCES, internal};
 use crate::cloud;
 use crate::kube::issue::issue;
+use crate::preflight::{self as look, Looked, Settings};
+use crate::step::input::read_spec;
 use crate::volume::VolumeError;
 
 /// A kubeconfig for a person.
 pub(super) async fn kubeconfig(core: &Arc<Core>, query: Query) -> Answer {
     let request = KubeconfigRequest::from_json(&query.input).map_err(|why| malformed("kubeconfig", &why))?;
-    let about = query.about.ok_or_else(|| malformed("kubeconfig", "it names no cluster"))?;
+    let about = about("kubeconfig", &query)?;
     let context = format!("{}-{}", about.environment, about.name);
-    let cluster = core.blocking(move |core| find(core, &about)).await;
-    let found =
-        cluster.map_err(|error| internal(format!("the volume could not be read: {error}"), true, "Ask again."))??;
+    let found = found(core, about).await?;
     let issued =
         issue(&found.working, &core.settings.kubernetes, &request, &context, found.ca_sha256.as_deref()).await?;
     Ok(issued.to_json())
@@ -41,6 +44,40 @@ pub(super) async fn orphan_scan(core: &Core, query: &Query) -> Answer {
     let found = cloud::steps::orphan_scan(&core.settings.cloud, &input).await;
     let said = serde_json::to_string(&found);
     said.map(Secret::new).map_err(|why| internal(format!("the findings cannot be written: {why}"), false, "Tell us."))
+}
+
+/// What the hosts of a planned spec are like. It is told before whoever asks gives up: a host that takes
+/// longer is named.
+pub(super) async fn preflight(core: &Arc<Core>, query: Query) -> Answer {
+    let asked = query.input.get(preflight::SPEC).cloned().unwrap_or_default();
+    let spec = read_spec(&asked).map_err(|why| malformed("preflight", &why))?;
+    if !core.settings.preflight {
+        return Err(absent_setting());
+    }
+    let Ok(_turn) = core.glances.try_acquire() else { return Err(enough()) };
+    let within = query.patience * 4 / 5;
+    let found = found(core, about("preflight", &query)?).await?;
+    let looked = match Settings::of(&core.settings.ssh) {
+        Ok(settings) => look::glance(&spec, &found.working, &settings, &core.clock, within).await,
+        Err(fault) => Looked::failed(look::failure_of_key(&fault)),
+    };
+    let Looked { failure, mut findings, .. } = looked;
+    let hosts = serde_json::from_value(findings["hosts"].take()).map_err(|fault| {
+        internal(format!("what was found cannot be told: {fault}"), false, "This is a defect of the agent; tell it.")
+    })?;
+    // It quotes what hosts say.
+    let told = redact::document(PlannedHosts { failure, hosts }.to_json());
+    Ok(Secret::new(told.to_string()))
+}
+
+/// The cluster that a question is about.
+fn about(kind: &str, query: &Query) -> Result<Subject, Failure> {
+    query.about.clone().ok_or_else(|| malformed(kind, "it names no cluster"))
+}
+
+async fn found(core: &Arc<Core>, about: Subject) -> Result<Found, Failure> {
+    let found = core.blocking(move |core| find(core, &about)).await;
+    found.map_err(|error| internal(format!("the volume could not be read: {error}"), true, "Ask again."))?
 }
 
 struct Found {
@@ -83,10 +120,24 @@ fn absent(why: &str) -> Failure {
     }
 }
 
-fn malformed(what: &str, why: &str) -> Failure {
+fn absent_setting() -> Failure {
+    Failure {
+        class: FailureClass::Config,
+        message: "preflight is off in the agent's settings (`ssh.preflight`)".into(),
+        line: None,
+        retryable: false,
+        remedy: "Nothing, where this is meant; otherwise an operator of the service turns it on.".into(),
+    }
+}
+
+fn enough() -> Failure {
+    internal(format!("the agent looks at the hosts of {GLANCES} plans already"), true, "Ask again in a moment.")
+}
+
+fn malformed(kind: &str, why: &str) -> Failure {
     Failure {
         class: FailureClass::Internal,
-        message: format!("the question for a {what} makes no sense: {why}"),
+        message: format!("the question for a {kind} makes no sense: {why}"),
         line: None,
         retryable: false,
         remedy: "Upgrade the agent or the controller so that their versions match.".into(),

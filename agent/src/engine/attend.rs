@@ -20,6 +20,8 @@ use super::finish::{self, Ended};
 use super::held::{Started, Whose, Wish};
 use super::stop;
 use crate::port::{Event, OutputLength, OutputSource};
+use crate::provisioner::Reader;
+use crate::provisioner::announced::Announced;
 use crate::run::journal::{ExitRecord, Journal, ProcessId, RunRecord, SupervisorRecord};
 use crate::run::output::{Followed, Follower};
 use crate::run::supervise::VOLUME_FAILED;
@@ -91,7 +93,11 @@ fn follow(core: &Arc<Core>, live: &Live, ended: CancellationToken) -> tokio::tas
     let event = whose.started(&started);
     core.held.started(attempt, started, live.supervisor.is_some());
     core.tell(event);
-    let follower = Follower::new(live.journal.output(), live.record.kind, sender, core.host.blocking());
+    let reader: Box<dyn Reader> = match live.record.kind {
+        kind if kind.is_rke() => core.provisioner.parse_progress(kind),
+        _ => Box::new(Announced::new()),
+    };
+    let follower = Follower::new(live.journal.output(), reader, sender, core.host.blocking());
     let telling = core.clone();
     let tell = move |progress| telling.tell(Event::Progress { attempt, fence, progress });
     let closing = core.closing.clone();

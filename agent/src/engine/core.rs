@@ -11,6 +11,7 @@ use cratekube_common::domain::id::VolumeId;
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,9 +20,13 @@ use super::EngineSettings;
 use super::held::Table;
 use super::probe::Probe;
 use crate::port::Event;
+use crate::provisioner::Provisioner;
 use crate::run::host::Host;
 use crate::volume::VolumeError;
 use crate::volume::identity::Volume;
+
+/// Plans whose hosts are looked at at once: each has up to 64 connections open.
+pub(crate) const GLANCES: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -38,11 +43,15 @@ pub(crate) struct Core {
     /// A sentence for each volume with journals that could not be read when the engine was opened.
     pub(crate) unread: OnceLock<BTreeMap<VolumeId, String>>,
     pub(crate) host: Arc<dyn Host>,
+    /// What builds clusters.
+    pub(crate) provisioner: Arc<dyn Provisioner>,
     pub(crate) held: Table,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) closing: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) runtime: Handle,
+    /// Plans whose hosts are looked at: [`GLANCES`] at a time.
+    pub(crate) glances: Semaphore,
 }
 
 impl Core {

@@ -14,7 +14,7 @@ use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::run::{Assignment, Rotation, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
-use cratekube_common::rke::render::{self, SshAccess};
+use cratekube_common::rke::render::SshAccess;
 use cratekube_common::rke::state;
 use cratekube_common::runtime::{fault, files};
 use tokio::sync::watch;
@@ -26,14 +26,14 @@ use super::held::Wish;
 use super::predecessor;
 use super::recover::{self, Over};
 use super::removed;
+use crate::provisioner::{Description, Order, Tool, Verb};
 use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
 use crate::run::process;
-use crate::run::rke::Rke;
 use crate::step::{self, StepInput};
 use crate::volume::fence::{self, Accepted};
 use crate::volume::gate::{self, Facts, Ground, Pass, Source};
-use crate::volume::generations::{CLUSTER_YML, Generations, KUBECONFIG, SEALED, STATE, copy_files};
+use crate::volume::generations::{Generations, KUBECONFIG, SEALED, STATE, copy_files};
 use crate::volume::identity::Volume;
 use crate::volume::layout::{ClusterDir, ClusterFile};
 use crate::volume::{VolumeError, digest, reserve};
@@ -73,7 +73,7 @@ async fn start(
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
 ) -> Result<Started, Box<Refusal>> {
-    let rke = core.host.rke().await.map_err(|e| Refusal::of(e.to_failure()))?;
+    let rke = core.provisioner.probe(core.host.as_ref()).await.map_err(|e| Refusal::of(e.to_failure()))?;
     for _ in 0..LOCK_TRIES {
         match try_start(core, volume, assignment, wishes, rke.clone()).await {
             Err(refusal) if matches!(refusal.error, Some(VolumeError::Locked { .. })) => {
@@ -90,7 +90,7 @@ async fn try_start(
     volume: &Arc<Volume>,
     assignment: &Arc<Assignment>,
     wishes: &watch::Receiver<Wish>,
-    rke: Arc<Rke>,
+    rke: Arc<Tool>,
 ) -> Result<Started, Box<Refusal>> {
     let (volume, assignment, wishes) = (volume.clone(), assignment.clone(), wishes.clone());
     let started = core.blocking(move |core| {
@@ -189,7 +189,7 @@ struct Preparation<'a> {
     core: &'a Core,
     volume: &'a Volume,
     assignment: &'a Assignment,
-    rke: &'a Rke,
+    rke: &'a Tool,
 }
 
 /// A run that can be started.
@@ -223,6 +223,8 @@ impl Preparation<'_> {
     }
 
     fn pass(&self, cluster: &ClusterDir, file: &ClusterFile, journal: &Journal) -> Result<Prepared, Box<Refusal>> {
+        let rotation = self.rotation();
+        let argv = self.argv(journal, rotation.as_ref())?;
         let offered = Accepted { fence: self.assignment.fence, attempt: self.assignment.attempt };
         let accepted = fence::read(&cluster.fence())?;
         fence::check(accepted, offered)?;
@@ -236,8 +238,8 @@ impl Preparation<'_> {
         })?;
         fence::accept(&cluster.fence(), offered)?;
         files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
-        let cwd = self.lay_ground(cluster, journal, pass.ground)?;
-        let record = self.record(cluster, journal, &cwd, pass, self.left_hosts(file));
+        let cwd = self.lay_ground(cluster, journal, pass.ground, rotation.as_ref())?;
+        let record = self.record((cluster, journal, &cwd), argv, rotation, pass, self.left_hosts(file));
         journal.write_run(&record)?;
         let removed_before = self.removed_before(cluster);
         Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock, source, removed_before })
@@ -300,7 +302,13 @@ impl Preparation<'_> {
     }
 
     /// Puts what `rke` is to find where it will run, and gives back where that is.
-    fn lay_ground(&self, cluster: &ClusterDir, journal: &Journal, ground: Ground) -> Result<PathBuf, VolumeError> {
+    fn lay_ground(
+        &self,
+        cluster: &ClusterDir,
+        journal: &Journal,
+        ground: Ground,
+        rotation: Option<&Rotation>,
+    ) -> Result<PathBuf, VolumeError> {
         let working = cluster.working();
         let cwd = match self.assignment.kind {
             TaskKind::Provision | TaskKind::Reconfigure | TaskKind::RotateCertificates => working.clone(),
@@ -322,9 +330,10 @@ impl Preparation<'_> {
         if !self.assignment.kind.is_rke() {
             return self.tell_step(cluster, journal, cwd);
         }
-        let name = self.assignment.name.as_str();
-        let text = render::cluster_yml(&self.assignment.spec, name, &self.core.settings.ssh);
-        write_description(&cwd, &text).map_err(VolumeError::io("write cluster.yml to", &cwd))?;
+        if let Some(order) = self.order(rotation) {
+            let description = self.core.provisioner.plan(&order);
+            write_description(&cwd, &description).map_err(VolumeError::io("write the description to", &cwd))?;
+        }
         Ok(cwd)
     }
 
@@ -355,6 +364,22 @@ impl Preparation<'_> {
         rotates.then(|| serde_json::from_value(asked).unwrap_or_default())
     }
 
+    /// What the driver is told; none for a step of our own.
+    fn order<'o>(&'o self, rotation: Option<&'o Rotation>) -> Option<Order<'o>> {
+        let Assignment { kind, name, spec, .. } = self.assignment;
+        Some(Order { verb: Verb::of(*kind)?, name, spec, ssh: &self.core.settings.ssh, rotation })
+    }
+
+    /// Program and arguments, when the driver can do it.
+    fn argv(&self, journal: &Journal, rotation: Option<&Rotation>) -> Result<Vec<String>, Box<Refusal>> {
+        let Some(order) = self.order(rotation) else { return Ok(step::command(journal.dir())) };
+        let provisioner = &self.core.provisioner;
+        provisioner.validate(&order).map_err(Refusal::of)?;
+        let name = provisioner.capabilities().name;
+        let arguments = provisioner.command(&order).map_err(|refused| Refusal::of(refused.to_failure(name)))?;
+        Ok(std::iter::once(self.rke.path.display().to_string()).chain(arguments).collect())
+    }
+
     /// Hosts that carry the cluster and are not in its description any more.
     fn left_hosts(&self, file: &ClusterFile) -> Vec<String> {
         let wanted = |host: &String| self.assignment.spec.nodes.iter().any(|node| node.address == *host);
@@ -363,29 +388,13 @@ impl Preparation<'_> {
 
     fn record(
         &self,
-        cluster: &ClusterDir,
-        journal: &Journal,
-        cwd: &Path,
+        (cluster, journal, cwd): (&ClusterDir, &Journal, &Path),
+        argv: Vec<String>,
+        rotation: Option<Rotation>,
         pass: Pass,
         left_hosts: Vec<String>,
     ) -> RunRecord {
         let (assignment, settings) = (self.assignment, &self.core.settings);
-        let rotation = self.rotation();
-        let rke = |arguments: &[&str]| -> Vec<String> {
-            let program = self.rke.path.display().to_string();
-            std::iter::once(program).chain(arguments.iter().map(|a| (*a).to_owned())).collect()
-        };
-        let argv: Vec<String> = match assignment.kind {
-            TaskKind::Provision | TaskKind::Reconfigure => rke(&["up", "--config", CLUSTER_YML]),
-            TaskKind::Remove => rke(&["remove", "--force", "--config", CLUSTER_YML]),
-            TaskKind::RecoverState => rke(&["util", "get-state-file", "--config", CLUSTER_YML]),
-            TaskKind::RotateCertificates => {
-                let mut argv: Vec<String> = rke(&["cert", "rotate", "--config", CLUSTER_YML]);
-                argv.extend(rotation.iter().flat_map(Rotation::arguments));
-                argv
-            }
-            _ => step::command(journal.dir()),
-        };
         let agent_socket = match settings.ssh {
             SshAccess::Agent => std::env::var("SSH_AUTH_SOCK").ok(),
             SshAccess::Key { .. } | SshAccess::Untold => None,
@@ -412,6 +421,7 @@ impl Preparation<'_> {
                 Ground::PutBack(number) => vec![recover::said(number, journal)],
                 Ground::Working | Ground::Fresh => Vec::new(),
             },
+            provisioner: self.core.provisioner.capabilities().name.to_owned(),
             rke: self.rke.binary.clone(),
             command: Command {
                 argv,
@@ -468,9 +478,9 @@ fn put_aside(working: &Path, aside: &Path) -> Result<(), VolumeError> {
     files::sync_dir(aside).and_then(|()| files::sync_dir(working)).map_err(VolumeError::io("put aside into", aside))
 }
 
-/// Whole for `rke`, but not durable: it is written anew for every run, and sealed after it.
-fn write_description(dir: &Path, text: &str) -> io::Result<()> {
-    files::replace(&dir.join(CLUSTER_YML), text.as_bytes())
+/// Whole for the tool, but not durable: it is written anew for every run, and sealed after it.
+fn write_description(dir: &Path, description: &Description) -> io::Result<()> {
+    files::replace(&dir.join(description.name), description.text.as_bytes())
 }
 
 impl Prepared {

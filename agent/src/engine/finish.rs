@@ -5,7 +5,7 @@
 //! verdict is computed from what is on the volume.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
@@ -14,9 +14,6 @@ use cratekube_common::domain::id::AttemptId;
 use cratekube_common::domain::run::{ExitStatus, ReachedLimit, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::redact;
-use cratekube_common::rke::classify::{self, Case, Stop};
-use cratekube_common::rke::evidence::Evidence;
-use cratekube_common::rke::state::{self, StateFacts};
 use cratekube_common::runtime::files;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -26,10 +23,11 @@ use super::core::{Core, internal};
 use super::held::{Started, Told, Whose};
 use super::recover;
 use crate::port::{Event, OutputLength, OutputSource};
+use crate::provisioner::{Case, Reader, Stop, Verb};
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
 use crate::step;
 use crate::volume::fence::{self, Accepted};
-use crate::volume::generations::{self, Generations, SEALED, STATE, Seal};
+use crate::volume::generations::{self, Generations, SEALED, Seal};
 use crate::volume::layout::{ClusterDir, ClusterFile, directories};
 use crate::volume::{VolumeError, digest, reserve};
 
@@ -39,7 +37,7 @@ pub(crate) struct Ended {
     /// What its supervisor says; none when that is lost.
     pub(crate) exit: Option<ExitRecord>,
     /// What its output says; none when it cannot be read.
-    pub(crate) evidence: Option<Evidence>,
+    pub(crate) evidence: Option<Box<dyn Reader>>,
     /// How much output there is.
     pub(crate) output_bytes: u64,
 }
@@ -216,7 +214,7 @@ pub(crate) fn seal_leftover(core: &Core, cluster: &ClusterDir) -> Result<(), Vol
 
 fn judge(core: &Core, live: &Live, ended: &Ended, sealed: &Result<Option<Manifest>, VolumeError>) -> RunReport {
     let (record, exit) = (&live.record, ended.exit.as_ref());
-    let Verdict { outcome, mut warnings, findings } = verdict(live, ended);
+    let Verdict { outcome, mut warnings, findings } = verdict(core, live, ended);
     warnings.splice(..0, record.warnings.iter().cloned());
     if let Some(dropped) = exit.map(|e| e.dropped_bytes).filter(|n| *n > 0) {
         warnings.push(format!("{dropped} bytes in the middle of the output were left out"));
@@ -271,7 +269,7 @@ impl From<Failure> for Verdict {
     }
 }
 
-pub(crate) fn verdict(live: &Live, ended: &Ended) -> Verdict {
+pub(crate) fn verdict(core: &Core, live: &Live, ended: &Ended) -> Verdict {
     if let Some(error) = ended.exit.as_ref().and_then(|e| e.start_error.as_deref()) {
         let outcome = RunOutcome::Refused(not_started(error));
         return Verdict { outcome, warnings: Vec::new(), findings: None };
@@ -289,20 +287,12 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> Verdict {
         TaskKind::RecoverState => scratch(&live.journal),
         _ => live.cluster.working(),
     };
-    let state = state_at(&place);
-    let wanted: Vec<&str> = live.record.wanted_hosts.iter().map(String::as_str).collect();
-    let left: Vec<&str> = live.record.left_hosts.iter().map(String::as_str).collect();
-    let judgement = classify::judge(&Case {
-        kind: live.record.kind,
-        exit: ended.exit.as_ref().and_then(|e| e.exit),
-        evidence,
-        wanted_hosts: &wanted,
-        left_hosts: &left,
-        state: state.as_ref(),
-        ca_before: live.record.ca_before.as_deref(),
-        new_ca_wanted: wants_new_ca(&live.record),
-        stopped,
-    });
+    let exit = ended.exit.as_ref().and_then(|e| e.exit);
+    let case = Case { record: &live.record, exit, place: &place, stopped };
+    let Some(mut judgement) = evidence.judge(&case) else {
+        return internal("what came of the run is not known".into(), true, "Retry.").into();
+    };
+    judgement.warnings.extend(ended_in_the_middle(core, evidence.as_ref(), &case));
     let outcome = judgement.outcome.map_err(|failure| match failure.class {
         FailureClass::Interrupted if live.volume_failed && ended.exit.is_none() => unwritten(),
         FailureClass::Internal if ended.exit.as_ref().is_some_and(|e| e.output_failed) => unwritten(),
@@ -310,6 +300,20 @@ pub(crate) fn verdict(live: &Live, ended: &Ended) -> Verdict {
     });
     let outcome = outcome.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded);
     Verdict { outcome, warnings: judgement.warnings, findings: None }
+}
+
+/// What is to be said of a run that was ended on request where the cluster is at its most delicate.
+fn ended_in_the_middle(core: &Core, output: &dyn Reader, case: &Case<'_>) -> Option<String> {
+    let (Some(Stop::Cancelled), Some(verb)) = (case.stopped, Verb::of(case.record.kind)) else { return None };
+    let phase = output.progress()?.phase;
+    let capabilities = core.provisioner.capabilities();
+    let harmless = case.exit == Some(ExitStatus::Code(0)) || capabilities.may_end(verb, &phase);
+    (!harmless).then(|| {
+        format!(
+            "{} was ended in the phase `{phase}`: the cluster may not work until the same is done again",
+            capabilities.name
+        )
+    })
 }
 
 /// What is to be said of a step: what it says itself, if it came to its end.
@@ -357,12 +361,6 @@ fn stopped<'a>(live: &Live, reached: Option<&'a ReachedLimit>) -> Option<Stop<'a
 
 // ---- what stays
 
-/// What RKE's state says, when it is whole.
-fn state_at(place: &Path) -> Option<StateFacts> {
-    let bytes = files::read_optional(&place.join(STATE)).ok().flatten()?;
-    state::inspect(&bytes).ok()
-}
-
 /// Keeps in mind which hosts carry the cluster. One that left is forgotten when it was cleaned, or when
 /// a run that came to its end has told of it. A failure here costs a warning at the next change.
 fn keep_hosts_in_mind(core: &Core, live: &Live, ended: &Ended) {
@@ -370,15 +368,15 @@ fn keep_hosts_in_mind(core: &Core, live: &Live, ended: &Ended) {
     if !record.kind.builds() {
         return;
     }
-    let told = evidence.finished && ended.exit.as_ref().is_some_and(|e| e.exit == Some(ExitStatus::Code(0)));
+    let told = evidence.has_finished() && ended.exit.as_ref().is_some_and(|e| e.exit == Some(ExitStatus::Code(0)));
     let keep = || {
         core.volume_at(live.cluster.path()).map_or(Ok(()), |volume| volume.check())?;
         let Some(mut file) = live.cluster.read_record()? else { return Ok(()) };
         let before = file.hosts.clone();
-        let built = state_at(&live.cluster.working()).into_iter().flat_map(|state| state.nodes);
-        let built = built.map(|node| node.address).filter(|host| record.wanted_hosts.contains(host));
+        let built = core.provisioner.hosts(&live.cluster.working()).into_iter();
+        let built = built.filter(|host| record.wanted_hosts.contains(host));
         file.hosts.extend(built);
-        let is_gone = |host: &String| evidence.cleaned.contains(host) || told && record.left_hosts.contains(host);
+        let is_gone = |host: &String| evidence.cleaned().contains(host) || told && record.left_hosts.contains(host);
         file.hosts.retain(|host| !is_gone(host));
         if file.hosts == before { Ok(()) } else { live.cluster.write_record(&file) }
     };

@@ -48,6 +48,7 @@ use cratekube_common::domain::run::{Assignment, HeldRun, RunVerdict};
 use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,6 +59,8 @@ use self::core::Core;
 use self::held::{Table, Taken, Whose, Wish};
 use self::probe::Probe;
 use crate::port::{Engine, Event};
+use crate::provisioner::Provisioner;
+use crate::provisioner::rke::RkeProvisioner;
 use crate::run::host::Host;
 use crate::run::journal::Mark;
 use crate::volume::identity::{self, Volume, VolumeRefusal};
@@ -99,8 +102,21 @@ impl LocalEngine {
         clock: Clock,
         events: UnboundedSender<Event>,
     ) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(Arc::new(RkeProvisioner), settings, clock, events).await
+    }
+
+    /// Like [`LocalEngine::open`], with a driver of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`LocalEngine::open`].
+    pub async fn open_with(
+        provisioner: Arc<dyn Provisioner>,
+        settings: EngineSettings,
+        clock: Clock,
+        events: UnboundedSender<Event>,
+    ) -> Result<Arc<Self>, OpenError> {
         let host = Arc::new(settings.this_host(Arc::clone(&clock)));
-        Self::open_on(host, settings, clock, events).await
+        Self::build(host, provisioner, settings, clock, events).await
     }
 
     /// Like [`LocalEngine::open`], on a host of the caller's choice.
@@ -109,6 +125,16 @@ impl LocalEngine {
     /// As [`LocalEngine::open`].
     pub async fn open_on(
         host: Arc<dyn Host>,
+        settings: EngineSettings,
+        clock: Clock,
+        events: UnboundedSender<Event>,
+    ) -> Result<Arc<Self>, OpenError> {
+        Self::build(host, Arc::new(RkeProvisioner), settings, clock, events).await
+    }
+
+    async fn build(
+        host: Arc<dyn Host>,
+        provisioner: Arc<dyn Provisioner>,
         settings: EngineSettings,
         clock: Clock,
         events: UnboundedSender<Event>,
@@ -126,6 +152,7 @@ impl LocalEngine {
             unread: OnceLock::new(),
             probes: volumes.iter().map(|volume| Probe::of(volume, host.blocking())).collect(),
             host,
+            provisioner,
             volumes,
             settings,
             clock,
@@ -135,6 +162,7 @@ impl LocalEngine {
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
             runtime: Handle::current(),
+            glances: Semaphore::new(core::GLANCES),
         });
         let reading = core.blocking(startup::read_journals).await.map_err(OpenError::Journals)?;
         core.unread.get_or_init(|| reading.unread);
@@ -217,7 +245,8 @@ fn refused_status(root: &Path, why: &VolumeRefusal) -> Option<VolumeStatus> {
 #[async_trait]
 impl Engine for LocalEngine {
     async fn facts(&self) -> AgentFacts {
-        let rke = self.core.host.rke().await.inspect_err(|error| tracing::warn!(%error, "no usable rke")).ok();
+        let rke = self.core.provisioner.probe(self.core.host.as_ref()).await;
+        let rke = rke.inspect_err(|error| tracing::warn!(%error, "no usable rke")).ok();
         AgentFacts {
             version: env!("CARGO_PKG_VERSION").into(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -304,13 +333,14 @@ impl Engine for LocalEngine {
     }
 
     fn answers(&self) -> Vec<QueryKind> {
-        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan]
+        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan, QueryKind::Preflight]
     }
 
     async fn ask(&self, query: Query) -> Answer {
         match query.kind {
             QueryKind::Kubeconfig => answer::kubeconfig(&self.core, query).await,
             QueryKind::OrphanScan => answer::orphan_scan(&self.core, &query).await,
+            QueryKind::Preflight => answer::preflight(&self.core, query).await,
         }
     }
 }

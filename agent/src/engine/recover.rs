@@ -90,7 +90,7 @@ pub(crate) fn by_generation(core: &Core, prepared: Prepared, number: u64) -> Ove
 
 /// Takes over what the cluster gave back, if it is believed, and seals it.
 pub(crate) fn adopt(core: &Core, live: &Live, ended: &Ended) -> Result<Option<Manifest>, VolumeError> {
-    if finish::verdict(live, ended).outcome != RunOutcome::Succeeded {
+    if finish::verdict(core, live, ended).outcome != RunOutcome::Succeeded {
         return Ok(None);
     }
     let scratch = finish::scratch(&live.journal);

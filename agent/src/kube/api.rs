@@ -48,7 +48,23 @@ impl Api {
     /// # Errors
     /// When certificates cannot be used.
     pub(super) fn new(admin: &AdminConfig, settings: &KubernetesSection) -> Result<Self, Failure> {
-        let client = config(admin, settings).and_then(|config| Client::try_from(config).map_err(|e| e.to_string()));
+        Self::of(config(admin, settings), settings)
+    }
+
+    /// The same API, for somebody who shows no credential at all.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn stranger(admin: &AdminConfig, settings: &KubernetesSection) -> Result<Self, Failure> {
+        let nobody = |mut config: Config| {
+            config.auth_info = AuthInfo::default();
+            config
+        };
+        Self::of(config(admin, settings).map(nobody), settings)
+    }
+
+    fn of(config: Result<Config, String>, settings: &KubernetesSection) -> Result<Self, Failure> {
+        let client = config.and_then(|config| Client::try_from(config).map_err(|e| e.to_string()));
         let client = client.map_err(|why| ApiFault::Silent(why).failure("use the cluster's kubeconfig"))?;
         Ok(Self { client, patience: settings.request_timeout, tries: TRIES, manager: FIELD_MANAGER })
     }

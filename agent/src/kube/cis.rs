@@ -10,12 +10,20 @@ use super::fault::ApiFault;
 
 /// First version without pod security policies.
 const POD_SECURITY_ADMISSION: (u32, u32) = (1, 25);
+/// What a stranger asks for: hosts, secrets, and what the API offers.
+const STRANGERS_PATHS: [&str; 3] = ["/api/v1/nodes?limit=1", "/api/v1/secrets?limit=1", "/apis"];
 /// Namespaces that are named in one sentence.
 const NAMED: usize = 5;
 
 /// Every check of the profile.
-pub(super) async fn checks(api: &Api, services: &Value, version: &KubernetesVersion, namespace: &str) -> Vec<Check> {
+pub(super) async fn checks(
+    (api, stranger): (&Api, &Api),
+    services: &Value,
+    version: &KubernetesVersion,
+    namespace: &str,
+) -> Vec<Check> {
     let mut checks = deployed(services);
+    checks.push(found("cis-anonymous-access", anonymous(stranger).await));
     checks.push(found("cis-pod-security", pod_security(api, version, namespace).await));
     match namespaces(api).await {
         Ok(namespaces) => {
@@ -62,6 +70,25 @@ fn deployed(services: &Value) -> Vec<Check> {
         found(name, Ok(if *value == true { Ok(is) } else { Err(is) }))
     })
     .collect()
+}
+
+/// Who shows no credential is refused everything: 401 where anonymous requests are off, as `rke` has it, 403
+/// where they are on and nothing was granted to them.
+async fn anonymous(stranger: &Api) -> Finding {
+    let (mut refused, mut answered) = (Vec::new(), Vec::new());
+    for path in STRANGERS_PATHS {
+        match stranger.text(path).await {
+            Ok(_) => answered.push(path),
+            Err(ApiFault::Refused(refusal)) if matches!(refusal.code, 401 | 403) => {
+                refused.push(format!("{path} {}", refusal.code));
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(match answered.is_empty() {
+        true => Ok(format!("asked without a credential: {}", refused.join(", "))),
+        false => Err(format!("answered without a credential: {}", answered.join(", "))),
+    })
 }
 
 /// A privileged pod is refused. It is never created: the request is a dry run.

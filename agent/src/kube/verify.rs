@@ -40,6 +40,7 @@ struct Verifier<'a> {
     input: &'a StepInput,
     admin: AdminConfig,
     api: Api,
+    stranger: Api,
     recorded: Result<Recorded, String>,
     namespaces: Vec<String>,
 }
@@ -48,8 +49,9 @@ impl<'a> Verifier<'a> {
     fn new(input: &'a StepInput) -> Result<Self, Failure> {
         let admin = AdminConfig::read(&input.working)?;
         let api = Api::new(&admin, &input.settings.kubernetes)?;
+        let stranger = Api::stranger(&admin, &input.settings.kubernetes)?;
         let recorded = certificates::recorded(&input.working);
-        Ok(Self { input, admin, api, recorded, namespaces: namespaces(&input.input) })
+        Ok(Self { input, admin, api, stranger, recorded, namespaces: namespaces(&input.input) })
     }
 
     async fn verify(&self, console: &dyn Console) -> StepOutcome {
@@ -96,8 +98,9 @@ impl<'a> Verifier<'a> {
             let services = self.recorded.as_ref().map_or(&Value::Null, |recorded| &recorded.services);
             // A namespace of users, for RKE's own are exempt.
             let namespace = users.iter().flatten().next().map_or("default", String::as_str);
-            checks
-                .extend(cis::checks(&self.api.once(), services, &self.input.spec.kubernetes_version, namespace).await);
+            let version = &self.input.spec.kubernetes_version;
+            let apis = (&self.api.once(), &self.stranger.once());
+            checks.extend(cis::checks(apis, services, version, namespace).await);
         }
         VerifyFindings { checked_at, kubernetes_version, checks, certificates }
     }

@@ -23,13 +23,16 @@ use std::time::Duration;
 
 use cratekube_common::domain::cluster::spec::{ClusterSpec, Node};
 use cratekube_common::domain::failure::{Failure, FailureClass as Class};
+use cratekube_common::rke::render::SshAccess;
 use cratekube_common::rke::state;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::step::StepOutcome;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use self::checks::{Expected, Found, Host};
+use crate::ssh::known::KnownHostsFault;
 use crate::ssh::session::Patience;
 use crate::ssh::{Bounds, Connector, Credentials, KeyFault, KnownHosts, Session, SshFault, Target, fleet};
 use crate::step::{Console, StepInput};
@@ -82,9 +85,9 @@ impl Settings {
     ///
     /// # Errors
     /// When there is nothing to log in with.
-    pub fn of(input: &StepInput) -> Result<Self, KeyFault> {
+    pub fn of(ssh: &SshAccess) -> Result<Self, KeyFault> {
         let socket = std::env::var_os("SSH_AUTH_SOCK");
-        Credentials::load(&input.settings.ssh, socket.as_deref().map(Path::new)).map(Self::new)
+        Credentials::load(ssh, socket.as_deref().map(Path::new)).map(Self::new)
     }
 
     /// Bounds of connecting to a host.
@@ -109,7 +112,7 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     }
     console.phase(1, 2, "looking at all hosts");
     console.line(&format!("{} hosts are looked at, all at once", input.spec.nodes.len()));
-    let looked = match Settings::of(input) {
+    let looked = match Settings::of(&input.settings.ssh) {
         Ok(settings) => look(&input.spec, &input.working, &settings, &clock::system()).await,
         Err(fault) => Looked::failed(failure_of_key(&fault)),
     };
@@ -131,28 +134,75 @@ pub struct Looked {
     pub lines: Vec<String>,
 }
 
-/// Looks at all hosts of a cluster. `working` is the cluster's directory for `rke`.
+/// Looks at all hosts of a cluster, and puts the keys that they show on record. `working` is the cluster's
+/// directory for `rke`.
 pub async fn look(spec: &ClusterSpec, working: &Path, settings: &Settings, clock: &Clock) -> Looked {
-    let expected = expected(working);
-    let known = match KnownHosts::open(working.parent().unwrap_or(working), !expected.ca.is_empty()) {
-        Ok(known) => known,
+    let visit = |node, connector| async move { visit(node, spec, settings, &connector, clock).await };
+    let (mut looked, connector) = match survey(spec, working, settings, clock, visit).await {
+        Ok(surveyed) => surveyed,
         Err(fault) => return Looked::failed(failure_of_records(&fault)),
-    };
-    let connector = Arc::new(Connector::new(settings.credentials.clone(), known, Arc::clone(clock)));
-    let found = fleet::each(&spec.nodes, |node| visit(node, spec, settings, &connector, clock)).await;
-    let hosts: Vec<Host<'_>> = spec.nodes.iter().zip(found).map(|(node, found)| Host { node, found }).collect();
-    let judged = checks::judge(spec, &expected, &hosts);
-    let mut looked = Looked {
-        failure: report::failure(&hosts, &judged),
-        warnings: report::warnings(&hosts, &judged),
-        findings: report::findings(&hosts, &judged),
-        lines: hosts.iter().zip(&judged).flat_map(|(host, checks)| report::lines(host, checks)).collect(),
     };
     let targets: Vec<Target> = spec.nodes.iter().map(|node| Target::of(node, spec)).collect();
     if let Err(fault) = connector.known().save(&targets) {
         looked.failure.get_or_insert_with(|| failure_of_records(&fault));
     }
     looked
+}
+
+/// The same for a spec that is only planned: over within a time, and nothing is put on record.
+pub async fn glance(
+    spec: &ClusterSpec,
+    working: &Path,
+    settings: &Settings,
+    clock: &Clock,
+    within: Duration,
+) -> Looked {
+    let over = CancellationToken::new();
+    let visit = |node, connector| {
+        let over = over.clone();
+        async move {
+            tokio::select! {
+                biased;
+                () = over.cancelled() => Err(SshFault::Unfinished(within.as_secs())),
+                found = visit(node, spec, settings, &connector, clock) => found,
+            }
+        }
+    };
+    let mut looking = std::pin::pin!(survey(spec, working, settings, clock, visit));
+    let surveyed = tokio::select! {
+        surveyed = &mut looking => surveyed,
+        () = tokio::time::sleep(within) => {
+            over.cancel();
+            looking.await
+        }
+    };
+    surveyed.map_or_else(|fault| Looked::failed(failure_of_records(&fault)), |(looked, _)| looked)
+}
+
+/// Visits all hosts at once, and judges what was found.
+async fn survey<'a, F>(
+    spec: &'a ClusterSpec,
+    working: &Path,
+    settings: &Settings,
+    clock: &Clock,
+    visit: impl Fn(&'a Node, Arc<Connector>) -> F,
+) -> Result<(Looked, Arc<Connector>), KnownHostsFault>
+where
+    F: Future<Output = Result<Found, SshFault>>,
+{
+    let expected = expected(working);
+    let known = KnownHosts::open(working.parent().unwrap_or(working), !expected.ca.is_empty())?;
+    let connector = Arc::new(Connector::new(settings.credentials.clone(), known, Arc::clone(clock)));
+    let found = fleet::each(&spec.nodes, |node| visit(node, Arc::clone(&connector))).await;
+    let hosts: Vec<Host<'_>> = spec.nodes.iter().zip(found).map(|(node, found)| Host { node, found }).collect();
+    let judged = checks::judge(spec, &expected, &hosts);
+    let looked = Looked {
+        failure: report::failure(&hosts, &judged),
+        warnings: report::warnings(&hosts, &judged),
+        findings: report::findings(&hosts, &judged),
+        lines: hosts.iter().zip(&judged).flat_map(|(host, checks)| report::lines(host, checks)).collect(),
+    };
+    Ok((looked, connector))
 }
 
 impl Looked {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use cratekube_common::domain::cluster::preflight::Grade;
 use cratekube_common::domain::failure::{Failure, FailureClass as Class};
 use serde_json::{Value, json};
 
-use super::checks::{Check, Found, Grade, Host};
+use super::checks::{Check, Found, Host};
 
 /// Most hosts that a sentence names.
 const MOST_NAMED: usize = 10;

@@ -78,6 +78,9 @@ pub struct RunRecord {
     /// What is to be said of it, whatever comes of it.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Name of the driver; journals of the first releases name none.
+    #[serde(default = "first_driver")]
+    pub provisioner: String,
     /// Which `rke`.
     pub rke: RkeBinary,
     /// What the supervisor does.
@@ -116,6 +119,10 @@ pub struct Command {
     pub stop_grace_ms: u64,
     /// Most bytes of output kept.
     pub output_cap: u64,
+}
+
+fn first_driver() -> String {
+    crate::provisioner::rke::NAME.to_owned()
 }
 
 fn unlimited() -> u64 {

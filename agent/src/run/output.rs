@@ -11,15 +11,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cratekube_common::domain::progress::Progress;
-use cratekube_common::domain::task::TaskKind;
-use cratekube_common::rke::evidence::Evidence;
-use cratekube_common::rke::lines::LineReader;
-use cratekube_common::rke::phases::PhaseTracker;
 use cratekube_common::runtime::blocking::Blocking;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::port::OutputLength;
+use crate::provisioner::Reader;
 
 /// One read.
 const BUFFER: usize = 64 * 1024;
@@ -44,9 +41,7 @@ struct Reading {
     file: Option<File>,
     offset: u64,
     length: u64,
-    lines: LineReader,
-    phases: PhaseTracker,
-    evidence: Evidence,
+    reader: Box<dyn Reader>,
     progress: Option<Progress>,
 }
 
@@ -54,7 +49,7 @@ struct Reading {
 #[derive(Debug)]
 pub struct Followed {
     /// What it said.
-    pub evidence: Evidence,
+    pub evidence: Box<dyn Reader>,
     /// How much there is.
     pub bytes: u64,
 }
@@ -62,17 +57,13 @@ pub struct Followed {
 impl Follower {
     /// Follows a file that may not be there yet.
     #[must_use]
-    pub fn new(path: PathBuf, kind: TaskKind, length: watch::Sender<OutputLength>, blocking: Blocking) -> Self {
-        let reading = Reading {
-            path,
-            file: None,
-            offset: 0,
-            length: 0,
-            lines: LineReader::new(),
-            phases: PhaseTracker::new(kind),
-            evidence: Evidence::new(kind),
-            progress: None,
-        };
+    pub fn new(
+        path: PathBuf,
+        reader: Box<dyn Reader>,
+        length: watch::Sender<OutputLength>,
+        blocking: Blocking,
+    ) -> Self {
+        let reading = Reading { path, file: None, offset: 0, length: 0, reader, progress: None };
         Self { reading, length, blocking }
     }
 
@@ -112,8 +103,8 @@ impl Follower {
     }
 
     fn finish(self) -> Followed {
-        let Reading { mut lines, mut evidence, offset, .. } = self.reading;
-        lines.finish(|line| evidence.observe(line));
+        let Reading { reader: mut evidence, offset, .. } = self.reading;
+        evidence.finish();
         self.length.send_replace(OutputLength { bytes: offset, complete: true });
         Followed { evidence, bytes: offset }
     }
@@ -158,13 +149,9 @@ impl Reading {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let Self { lines, phases, evidence, progress, .. } = self;
-        lines.feed(bytes, |line| {
-            evidence.observe(line);
-            if let Some(reached) = phases.observe(line) {
-                *progress = Some(reached);
-            }
-        });
+        if let Some(reached) = self.reader.feed(bytes) {
+            self.progress = Some(reached);
+        }
         self.offset += bytes.len() as u64;
     }
 }
@@ -172,9 +159,16 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provisioner::Provisioner;
+    use crate::provisioner::rke::RkeProvisioner;
+    use cratekube_common::domain::task::TaskKind;
     use std::io::Write;
 
     const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures/B01-up-single-node/stdout");
+
+    fn reader() -> Box<dyn Reader> {
+        RkeProvisioner.parse_progress(TaskKind::Provision)
+    }
 
     async fn read(content: &[u8]) -> (Followed, OutputLength, Vec<Progress>) {
         let dir = tempfile::tempdir().unwrap();
@@ -184,10 +178,8 @@ mod tests {
         let ended = CancellationToken::new();
         ended.cancel();
         let mut seen = Vec::new();
-        let followed = Follower::new(path, TaskKind::Provision, length, Blocking::Threads)
-            .follow(ended, |p| seen.push(p))
-            .await
-            .unwrap();
+        let followed =
+            Follower::new(path, reader(), length, Blocking::Threads).follow(ended, |p| seen.push(p)).await.unwrap();
         let length = *watch.borrow();
         (followed, length, seen)
     }
@@ -196,7 +188,7 @@ mod tests {
     async fn a_recorded_run_gives_its_evidence_its_length_and_its_last_phase() {
         let content = std::fs::read(CAPTURE).unwrap();
         let (followed, length, seen) = read(&content).await;
-        assert!(followed.evidence.finished);
+        assert!(followed.evidence.has_finished());
         assert_eq!(length, OutputLength { bytes: content.len() as u64, complete: true });
         let last = seen.last().unwrap();
         assert_eq!(last.step, last.steps);
@@ -207,7 +199,7 @@ mod tests {
         let content = vec![0xffu8; 10 << 20];
         let (followed, length, _) = read(&content).await;
         assert_eq!((followed.bytes, length.bytes), (10 << 20, 10 << 20));
-        assert!(!followed.evidence.finished);
+        assert!(!followed.evidence.has_finished());
     }
 
     #[tokio::test]
@@ -216,7 +208,7 @@ mod tests {
         let path = dir.path().join("output.log");
         let (sender, mut watch) = watch::channel(OutputLength::default());
         let ended = CancellationToken::new();
-        let follower = Follower::new(path.clone(), TaskKind::Provision, sender, Blocking::Threads);
+        let follower = Follower::new(path.clone(), reader(), sender, Blocking::Threads);
         let following = tokio::spawn(follower.follow(ended.clone(), |_| {}));
         let mut file = File::create(&path).unwrap();
         let mut expected = 0;
@@ -227,6 +219,6 @@ mod tests {
         }
         ended.cancel();
         let followed = following.await.unwrap().unwrap();
-        assert_eq!((followed.bytes, followed.evidence.last_raw.as_deref()), (expected, Some("half a line")));
+        assert_eq!(followed.bytes, expected);
     }
 }

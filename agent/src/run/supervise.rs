@@ -29,6 +29,7 @@ use super::log::OutputLog;
 use super::program::Program;
 use super::watch::Watch;
 use super::{process, scope, strays};
+use crate::provisioner;
 use crate::volume::generations::CLUSTER_YML;
 use crate::volume::{VolumeError, reserve};
 
@@ -139,7 +140,8 @@ impl Supervision {
         record.started_at = Some(started_at);
         // Without it the agent could not end the run: better to have no journal than no supervision.
         let _best_effort = self.journal.write_supervisor(&record);
-        let told = (&self.clock, self.command(), self.run.kind);
+        let phases = provisioner::phases(&self.run.provisioner, self.run.kind);
+        let told = (&self.clock, self.command(), phases);
         let exit = Watch::new(told, child, pipe, log).and_then(|watch| watch.until_end(started_at));
         drop(program);
         self.write_exit(&exit.map_err(|e| SuperviseError::Io("watch rke", e))?)

@@ -12,7 +12,6 @@ use std::process::{Child, ExitStatus as Status};
 use std::time::Duration;
 
 use cratekube_common::domain::run::ExitStatus;
-use cratekube_common::domain::task::TaskKind;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::rke::lines::LineReader;
 use cratekube_common::rke::phases::PhaseTracker;
@@ -53,7 +52,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// From the kernel.
     pub(super) fn new(
-        (clock, command, kind): (&'a Clock, &Command, TaskKind),
+        (clock, command, phases): (&'a Clock, &Command, PhaseTracker),
         child: Child,
         pipe: PipeReader,
         log: OutputLog,
@@ -69,7 +68,7 @@ impl<'a> Watch<'a> {
             log,
             buffer: vec![0; BUFFER],
             lines: LineReader::new(),
-            phases: PhaseTracker::new(kind),
+            phases,
             reserve: command.reserve.clone(),
         })
     }

@@ -88,6 +88,9 @@ pub enum SshFault {
     /// A command took too long.
     #[error("a command was not done within {0} s")]
     TooLong(u64),
+    /// There was no time left to look at it.
+    #[error("it could not be looked at within {0} s, together with all others")]
+    Unfinished(u64),
     /// The connection ended.
     #[error("the connection broke off: {0}")]
     Lost(String),
@@ -100,7 +103,7 @@ impl SshFault {
         match self {
             Self::NotLetIn { .. } | Self::Key(_) | Self::OtherHostKey { .. } => Class::Auth,
             Self::Forbidden(_) | Self::NotOpened(_) => Class::Docker,
-            Self::TooLong(_) => Class::Timeout,
+            Self::TooLong(_) | Self::Unfinished(_) => Class::Timeout,
             _ => Class::Unreachable,
         }
     }
@@ -115,6 +118,7 @@ impl SshFault {
             | Self::Silent { .. }
             | Self::Mute { .. }
             | Self::TooLong(_)
+            | Self::Unfinished(_)
             | Self::Lost(_) => true,
             Self::Key(fault) => fault.retryable(),
             _ => false,
@@ -132,6 +136,9 @@ impl SshFault {
             }
             Self::Mute { .. } | Self::Lost(_) | Self::TooLong(_) => {
                 "See whether the host is overloaded, out of memory or hangs (its console tells), then try again."
+            }
+            Self::Unfinished(_) => {
+                "Ask again, or leave it to the operation: it looks at all hosts before `rke`, and longer."
             }
             Self::Protocol { .. } => "See that the node's port in the spec is the one of sshd.",
             Self::NothingInCommon { .. } => {

@@ -12,10 +12,12 @@ pub async fn each<'a, T, R, F>(items: &'a [T], work: impl Fn(&'a T) -> F) -> Vec
 where
     F: Future<Output = R>,
 {
-    let numbered = items.iter().enumerate().map(|(at, item)| {
+    let number = |(at, item)| {
         let work = work(item);
         async move { (at, work.await) }
-    });
+    };
+    // Made first and begun below: a closure that is kept across an await would not be `Send`.
+    let numbered: Vec<_> = items.iter().enumerate().map(number).collect();
     let mut done: Vec<(usize, R)> = stream::iter(numbered).buffer_unordered(AT_ONCE).collect().await;
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()

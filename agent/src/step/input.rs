@@ -141,7 +141,8 @@ pub fn read(run_dir: &Path) -> io::Result<StepInput> {
     })
 }
 
-fn read_spec(document: &Value) -> Result<ClusterSpec, String> {
+/// Reads a spec that the controller has checked.
+pub(crate) fn read_spec(document: &Value) -> Result<ClusterSpec, String> {
     let document = parse_json(document.to_string().as_bytes()).map_err(|e| e.to_string())?;
     let notes = Notes::default();
     let spec = intake::read_spec(&Field::root(&document, &notes));

@@ -12,7 +12,7 @@ use cratekube_common::runtime::tls;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
-use crate::yard::{Host, Yard, spec, user};
+use crate::yard::{Host, Yard, spec, tree, user};
 
 async fn look(yard: &Yard, hosts: &[Host]) -> Looked {
     preflight::look(&spec(hosts), &yard.working(), &yard.settings(hosts), &clock::system()).await
@@ -357,4 +357,28 @@ async fn hosts_that_cannot_be_reached_alone_may_be_tried_again() {
     assert!(failure.message.starts_with("1 of 2 hosts are not ready: 127.0.1.3: port"), "{failure:?}");
     assert_eq!(check(&looked, 0, "reach").0, "ok", "that the other one is down is told once");
     assert_eq!(looked.findings["shortened"], Value::Bool(false));
+}
+
+#[tokio::test]
+async fn a_glance_at_the_hosts_of_a_plan_keeps_nothing_and_names_those_for_which_there_was_no_time() {
+    let Some(yard) = Yard::open("a_glance_at_the_hosts_of_a_plan") else { return };
+    let hosts = [yard.up(2), yard.up(3)];
+    let (spec, settings) = (spec(&hosts), yard.settings(&hosts));
+    let before = tree(yard.dir.path().join("cluster").as_path());
+    let within = Duration::from_secs(600);
+    let found = preflight::glance(&spec, &yard.working(), &settings, &clock::system(), within).await;
+    assert_eq!(found.failure, None, "{:#?}", found.lines);
+    assert_eq!(tree(yard.dir.path().join("cluster").as_path()), before, "no key is put on record");
+
+    // One host takes the connection and says nothing; the other one is well.
+    let mute = std::net::TcpListener::bind(("127.0.1.4", 0)).unwrap();
+    let mut slow = spec.clone();
+    (slow.nodes[1].address, slow.nodes[1].port) = ("127.0.1.4".into(), mute.local_addr().unwrap().port());
+    let began = tokio::time::Instant::now();
+    tokio::time::pause();
+    let found = preflight::glance(&slow, &yard.working(), &settings, &clock::system(), Duration::from_secs(9)).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "simulated time");
+    let failure = found.failure.clone().unwrap();
+    assert!(failure.retryable, "{failure:?}");
+    assert_eq!(check(&found, 1, "ssh").1, "it could not be looked at within 9 s, together with all others");
 }

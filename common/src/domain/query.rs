@@ -22,6 +22,8 @@ spelled! {
         /// [`OrphanInput`](super::removal::OrphanInput), its answer
         /// [`OrphanFindings`](super::removal::OrphanFindings). It is about no cluster.
         OrphanScan = "orphan-scan",
+        /// What the hosts of a planned spec are like: see [`preflight`](super::cluster::preflight).
+        Preflight = "preflight",
     }
 }
 
@@ -30,17 +32,17 @@ impl QueryKind {
     #[must_use]
     pub fn about_cluster(self) -> bool {
         match self {
-            Self::Kubeconfig => true,
+            Self::Kubeconfig | Self::Preflight => true,
             Self::OrphanScan => false,
         }
     }
 
-    /// Longest time that an agent works on an answer. Somebody waits for a kubeconfig; a scan reads pages of
+    /// Longest time that an agent works on an answer. Somebody waits for a kubeconfig and for a plan; a scan reads pages of
     /// everything that an account has in its region, and a cloud that is busy asks it to be slow.
     #[must_use]
     pub fn most_patience(self) -> Duration {
         match self {
-            Self::Kubeconfig => Duration::from_secs(60),
+            Self::Kubeconfig | Self::Preflight => Duration::from_secs(60),
             Self::OrphanScan => Duration::from_secs(15 * 60),
         }
     }

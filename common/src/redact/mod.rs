@@ -40,7 +40,7 @@ mod tests_fuzz;
 use std::ops::Range;
 
 pub use known::{KnownSecrets, Login};
-pub use report::report;
+pub use report::{document, report};
 pub use scan::Scanner;
 
 /// A scanner of output from an offset on, by the form of secrets alone.

@@ -75,14 +75,19 @@ impl PhaseTracker {
     /// A run that printed nothing yet.
     #[must_use]
     pub fn new(kind: TaskKind) -> Self {
-        let phases = match kind {
-            TaskKind::Provision | TaskKind::Reconfigure => Some(PROVISION),
-            TaskKind::Remove => Some(REMOVE),
-            TaskKind::RecoverState => Some(RECOVER),
-            TaskKind::RotateCertificates => Some(ROTATE),
-            _ => None,
-        };
-        Self { phases, reached: 0, announced: None }
+        Self { phases: of(kind), ..Self::announced() }
+    }
+
+    /// The phases that a run of `rke` goes through; none for a step of our own.
+    #[must_use]
+    pub fn names(kind: TaskKind) -> Vec<&'static str> {
+        of(kind).unwrap_or_default().iter().map(|(name, _)| *name).collect()
+    }
+
+    /// A run that announces its phases itself.
+    #[must_use]
+    pub fn announced() -> Self {
+        Self { phases: None, reached: 0, announced: None }
     }
 
     /// Looks at the next line; says so when a later phase begins.
@@ -115,5 +120,15 @@ impl PhaseTracker {
         let progress = step::announced(line.raw).filter(ahead)?;
         self.announced = Some(progress.clone());
         Some(progress)
+    }
+}
+
+fn of(kind: TaskKind) -> Option<&'static [Phase]> {
+    match kind {
+        TaskKind::Provision | TaskKind::Reconfigure => Some(PROVISION),
+        TaskKind::Remove => Some(REMOVE),
+        TaskKind::RecoverState => Some(RECOVER),
+        TaskKind::RotateCertificates => Some(ROTATE),
+        _ => None,
     }
 }

@@ -51,8 +51,14 @@ impl Params {
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<bool, Problem> {
+        self.flag_or(key, false)
+    }
+
+    /// A flag that is something else when it is not given.
+    pub(super) fn flag_or(&self, key: &str, absent: bool) -> Result<bool, Problem> {
         match self.text(key) {
-            None | Some("false") => Ok(false),
+            None => Ok(absent),
+            Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(invalid(key, "must be `true` or `false`")),
         }

@@ -1,5 +1,6 @@
 //! Changing a cluster: weighing what is wanted against what is there, and recording it.
 
+use cratekube_common::domain::agent::Agent;
 use cratekube_common::domain::cluster::spec::ClusterSpec;
 use cratekube_common::domain::cluster::{Cluster, ClusterPhase};
 use cratekube_common::domain::environment::EnvironmentPattern;
@@ -25,7 +26,9 @@ pub struct Present {
     pub spec: ClusterSpec,
     /// The newest spec that it was found to be as, secrets masked.
     pub verified: Option<ClusterSpec>,
-    /// What the agent that serves its state volume runs.
+    /// The agent that serves its state volume.
+    pub agent: Option<Agent>,
+    /// What that agent runs.
     pub rke: Option<RkeBinary>,
     /// Kubernetes versions that this agent offers.
     pub offered: Vec<String>,
@@ -81,9 +84,10 @@ impl Service {
                 .map_err(|fault| StoreError::Damaged(format!("the secrets of cluster {}: {fault}", cluster.id)))?;
             spec.put_secrets(secrets);
         }
-        let facts = agent.and_then(|agent| agent.facts);
+        let facts = agent.as_ref().and_then(|agent| agent.facts.clone());
         let (rke, offered) = facts.map(|facts| (facts.rke, facts.kubernetes_versions)).unwrap_or_default();
-        Ok(Present { cluster, spec, verified: verified.map(|revision| revision.spec), rke, offered })
+        let verified = verified.map(|revision| revision.spec);
+        Ok(Present { cluster, spec, verified, agent, rke, offered })
     }
 
     /// Records a changed spec, or that the present one is to be applied again; an agent sees to it from

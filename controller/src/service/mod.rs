@@ -21,6 +21,7 @@ pub mod lines;
 pub(crate) mod manifests;
 pub mod operations;
 pub mod output;
+pub mod preflight;
 pub mod presence;
 pub mod questions;
 pub mod removal;

@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) tokens: BTreeMap<String, Token>,
     /// Nodes that tests made unready.
     pub(crate) unready: BTreeSet<String>,
+    /// Whether who shows no credential is let in, as a user that RBAC knows.
+    pub(crate) strangers: bool,
     /// What `/livez?verbose` says of etcd.
     pub(crate) etcd_is_down: bool,
     /// Pod security level of namespaces that say none: the admission configuration.
@@ -46,7 +48,7 @@ impl Cluster {
         }
         let user = user?;
         if user.name == "system:anonymous" {
-            return Err(Reply::unauthorized());
+            self.admit_stranger(&path)?;
         }
         if let Some(reply) = self.discovery(&path) {
             return Ok(reply);
@@ -59,6 +61,20 @@ impl Cluster {
         let reply = self.perform(&request)?;
         self.control();
         Ok(self.fresh(&request, reply))
+    }
+
+    /// As with `--anonymous-auth`, which `rke` turns off: a stranger is then somebody, whom RBAC lets do what
+    /// was granted; what the API offers is for those who are known.
+    fn admit_stranger(&self, path: &[&str]) -> Refused<()> {
+        match self.strangers {
+            false => Err(Reply::unauthorized()),
+            true if matches!(path, ["api" | "apis"] | ["api" | "apis", _] | ["apis", _, _]) => {
+                let path = path.join("/");
+                let words = format!("forbidden: User \"system:anonymous\" cannot get path \"/{path}\"");
+                Err(Reply::failure(403, "Forbidden", words))
+            }
+            true => Ok(()),
+        }
     }
 
     fn health(&self, path: &[&str], call: &Call) -> Option<Reply> {

@@ -185,6 +185,11 @@ impl ClusterApi {
         self.shared.with(address, |cluster| cluster.etcd_is_down = !healthy);
     }
 
+    /// Whether requests without a credential are let in, as `system:anonymous`.
+    pub fn let_strangers_in(&self, address: &str, on: bool) {
+        self.shared.with(address, |cluster| cluster.strangers = on);
+    }
+
     /// How many looks at its group a new definition takes until it is served; one at first.
     pub fn definitions_take(&self, address: &str, looks: u32) {
         self.shared.with(address, |cluster| cluster.definitions_take = looks);

@@ -19,6 +19,7 @@ pub mod scrape;
 pub mod search;
 pub mod shell;
 pub mod specs;
+pub mod sshd;
 pub mod world;
 
 pub use gate::Gate;

@@ -1,5 +1,6 @@
 //! Namespaces, accounts, hardening; waiting; what is passing.
 
+use cratekube_common::domain::cluster::health::CheckOutcome;
 use cratekube_common::domain::failure::FailureClass;
 use serde_json::{Value, json};
 
@@ -115,5 +116,44 @@ async fn a_hardened_cluster_is_hardened_in_every_namespace_and_that_is_proven() 
     assert!(failure.message.contains("pods get a token of the default account in: late"), "{failure:?}");
     assert_eq!(built.configure(Value::Null).await.0.failure, None);
     assert_eq!(built.verify().await.0.failure, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hardened_cluster_that_answers_strangers_is_found_with_what_it_told_them() -> anyhow::Result<()> {
+    let built = Built::with(json!({"profile": "cis"})).await?;
+    assert_eq!(built.configure(Value::Null).await.0.failure, None);
+    let anonymous = async |built: &Built| {
+        let (outcome, findings) = built.verify().await;
+        let check = findings.checks.into_iter().find(|check| check.name == "cis-anonymous-access").unwrap();
+        (outcome.failure, check.outcome, check.detail)
+    };
+    let asked = |code: u16| {
+        format!(
+            "asked without a credential: /api/v1/nodes?limit=1 {code}, /api/v1/secrets?limit=1 {code}, /apis {code}"
+        )
+    };
+    assert_eq!(anonymous(&built).await, (None, CheckOutcome::Ok, asked(401)));
+    let strangers = built.api.requests().iter().filter(|request| request.user == "system:anonymous").count();
+    assert_eq!(strangers, 3, "nothing was shown: no certificate, no token");
+    built.api.let_strangers_in(HOST, true);
+    assert_eq!(anonymous(&built).await, (None, CheckOutcome::Ok, asked(403)));
+    let granted = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "open"}, "roleRef": {"kind": "ClusterRole", "name": "open"},
+        "subjects": [{"kind": "Group", "name": "system:unauthenticated"}]});
+    built.api.write(HOST, granted);
+    let secrets_only = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "open"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]});
+    built.api.write(HOST, secrets_only);
+    let (failure, outcome, detail) = anonymous(&built).await;
+    assert_eq!(
+        (outcome, detail.as_str()),
+        (CheckOutcome::Failed, "answered without a credential: /api/v1/secrets?limit=1")
+    );
+    assert!(failure.unwrap().message.contains("answered without a credential"));
+    built.api.let_strangers_in(HOST, false);
+    built.api.fail("GET", "/apis", 500, 100);
+    let (_, outcome, detail) = anonymous(&built).await;
+    assert!(outcome == CheckOutcome::Failed && detail.starts_with("could not be found out: "), "{detail}");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Clusters: desired state ([`spec`]), how it is read and checked ([`intake`], [`check`]), what their
 //! users want kept in them ([`resource`], [`manifest`]), how they get in ([`access`], [`kubeconfig`]), what a
-//! check of one finds ([`health`]), and the life-cycle of what was built from it.
+//! check of one finds ([`health`]), what the hosts of a plan are like ([`preflight`]), and the life-cycle of what was built from it.
 
 pub mod access;
 pub mod check;
@@ -9,6 +9,7 @@ pub mod intake;
 pub mod kubeconfig;
 pub mod manifest;
 pub mod masking;
+pub mod preflight;
 pub mod resource;
 pub mod spec;
 

@@ -25,6 +25,7 @@ use crate::rest::query::{self, Params};
 use crate::rest::state::RestState;
 use crate::rest::views::PlanView;
 use crate::service::change::Present;
+use crate::service::preflight::Preflight;
 
 /// What a cluster is to become.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,10 +36,13 @@ pub(in crate::rest) struct ChangedCluster {
     spec: crate::rest::openapi::Spec,
 }
 
-/// See what a changed spec would do: every difference with its class, the change of `cluster.yml`, and
-/// a digest under which exactly this can be asked for. Nothing is recorded.
+/// See what a changed spec would do: every difference with its class, the change of `cluster.yml`, what is
+/// found on the hosts of the changed spec, and a digest under which exactly this can be asked for. Nothing is
+/// recorded. The hosts are looked at while you wait, up to 20 seconds; where their agent cannot do it the plan
+/// says why and holds all the rest.
 #[utoipa::path(post, path = "/v1/environments/{env}/clusters/{name}/plan", tag = "clusters", request_body = ChangedCluster,
-    params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster")),
+    params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster"),
+        ("preflight" = Option<bool>, Query, description = "`false`: do not look at the hosts, and answer at once")),
     responses((status = 200, description = "What would happen", body = PlanView)))]
 pub(in crate::rest) async fn plan(
     State(state): State<RestState>,
@@ -49,12 +53,16 @@ pub(in crate::rest) async fn plan(
     let environment: EnvironmentName = query::name("env", &env)?;
     let name: ClusterName = query::name("name", &name)?;
     caller.require(Role::Operator, &environment)?;
-    Params::read(request.uri(), &[])?;
+    let asked = Params::read(request.uri(), &["preflight"])?.flag_or("preflight", true)?;
     let (parts, body) = request.into_parts();
     let document = body::json(&parts.headers, body, state.limits.cluster_body_bytes).await?;
     let present = state.service.present(&environment, &name).await?;
     let weighed = weigh(&state, present, &document).await?;
-    Ok(Json(PlanView::from(&weighed)))
+    let preflight = match asked {
+        true => state.service.preflight(&weighed.present, &weighed.spec).await,
+        false => Preflight::NotRun,
+    };
+    Ok(Json(PlanView::of(&weighed, &preflight)))
 }
 
 /// A change, weighed against the cluster as it is.
@@ -119,11 +127,15 @@ fn digest(key: &hmac::Key, present: &Present, spec: &ClusterSpec, changes: &[Cha
 #[cfg(test)]
 mod tests {
     use cratekube_common::domain::environment::Role;
+    use cratekube_common::domain::failure::FailureClass;
+    use cratekube_common::domain::query::QueryKind;
+    use cratekube_common::domain::secret::Secret;
     use http::{Method, StatusCode};
     use serde_json::{Value, json};
 
     use crate::plan::policy::{Policy, Rule};
     use crate::rest::testing::{World, changed};
+    use crate::store::conformance::house::failure;
 
     const WEB: &str = "/v1/environments/prod/clusters/web";
     const PLAN: &str = "/v1/environments/prod/clusters/web/plan";
@@ -190,6 +202,97 @@ mod tests {
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "a plan would tell whether a password is right");
         let none = world.ask(Method::POST, "/v1/environments/prod/clusters/none/plan").json(&changed(|_| {}));
         assert_eq!(none.send().await.problem(), "not-found");
+    }
+
+    fn two_nodes() -> Value {
+        changed(|spec| {
+            spec["nodes"].as_array_mut().unwrap().push(json!({"address": "10.0.0.2", "roles": ["worker"]}));
+        })
+    }
+
+    /// What an agent that looked at both hosts says: the second one is not ready.
+    fn looked() -> Secret {
+        let ssh = |result: &str, more: Value| {
+            let mut check = json!({"name": "ssh", "result": result, "detail": "port 22 is \u{1b}[2J"});
+            for (key, value) in more.as_object().unwrap() {
+                check[key] = value.clone();
+            }
+            json!([check])
+        };
+        let bad = ssh("failed", json!({"class": "unreachable", "remedy": "See that sshd runs."}));
+        let failure = json!({"class": "unreachable", "message": "1 of 2 hosts are not ready", "line": null,
+            "retryable": true, "remedy": "See that sshd runs."});
+        let hosts =
+            json!([{"address": "10.0.0.1", "checks": ssh("ok", json!({}))}, {"address": "10.0.0.2", "checks": bad}]);
+        Secret::new(json!({"failure": failure, "hosts": hosts}).to_string())
+    }
+
+    #[tokio::test]
+    async fn the_hosts_of_the_changed_spec_are_looked_at_by_their_agent_and_the_digest_is_none_the_wiser() {
+        let world = World::new().await;
+        let bastion = world.ready("web").await.bastion;
+        let mut agent = world.connect(bastion, vec![QueryKind::Preflight]).await;
+        let body = two_nodes();
+        let answering = async {
+            let query = agent.asked().await;
+            agent.answer(&query, Ok(looked()));
+            query
+        };
+        let (query, found) = tokio::join!(answering, plan(&world, &body));
+        assert_eq!(query.kind, QueryKind::Preflight);
+        assert_eq!(query.input["spec"]["nodes"][1]["address"], "10.0.0.2");
+        assert!(!query.input.to_string().contains("canary"), "passwords stay here: {}", query.input);
+        let preflight = &found["preflight"];
+        assert_eq!((&preflight["state"], &preflight["why"]), (&json!("failed"), &Value::Null));
+        assert_eq!(preflight["failure"]["class"], "unreachable");
+        assert_eq!(preflight["hosts"][0]["checks"][0]["result"], "ok");
+        assert_eq!(preflight["hosts"][1]["checks"][0]["remedy"], "See that sshd runs.");
+        assert!(!found.to_string().contains("\\u001b"), "what hosts say is harmless to look at");
+        let unasked = world.ask(Method::POST, &format!("{PLAN}?preflight=false")).json(&body).send().await.json();
+        let none = json!({"state": "not run", "why": null, "failure": null, "hosts": []});
+        assert_eq!((&unasked["preflight"], &unasked["digest"]), (&none, &found["digest"]));
+        assert!(agent.connected.orders.try_recv().is_err(), "nobody is asked then");
+        let odd = world.ask(Method::POST, &format!("{PLAN}?preflight=perhaps")).json(&body).send().await;
+        assert_eq!(odd.problem(), "invalid-parameter");
+        assert!(world.audit().await.iter().all(|entry| !entry.action.contains("plan")), "nothing was recorded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_is_answered_also_when_the_hosts_cannot_be_looked_at_and_says_why() {
+        let world = World::new().await;
+        let bastion = world.ready("web").await.bastion;
+        let unavailable = |plan: &Value, why: &str| {
+            let preflight = &plan["preflight"];
+            assert_eq!((&preflight["state"], &preflight["hosts"]), (&json!("unavailable"), &json!([])));
+            assert!(preflight["why"].as_str().unwrap().contains(why), "{preflight:#}");
+        };
+        let body = two_nodes();
+        let away = plan(&world, &body).await;
+        unavailable(&away, "agent bastion-1 is not connected");
+        let old = world.connect(bastion, Vec::new()).await;
+        unavailable(&plan(&world, &two_nodes()).await, "does not answer questions of the kind preflight");
+        drop(old);
+        let mut agent = world.connect(bastion, vec![QueryKind::Preflight]).await;
+        for (answer, why) in [
+            (Err(failure(FailureClass::Config)), failure(FailureClass::Config).message.as_str()),
+            (Ok(Secret::new("canary")), "the agent's answer cannot be read"),
+            (
+                Ok(Secret::new(r#"{"failure": null, "hosts": [{"address": "canary", "checks": "x"}]}"#)),
+                "cannot be read",
+            ),
+        ] {
+            let answering = async {
+                let query = agent.asked().await;
+                agent.answer(&query, answer);
+            };
+            let ((), found) = tokio::join!(answering, plan(&world, &body));
+            unavailable(&found, why);
+            assert_eq!((&found["digest"], &found["changes"]), (&away["digest"], &away["changes"]));
+            assert!(!found.to_string().contains("canary"), "{found}");
+        }
+        let before = tokio::time::Instant::now();
+        unavailable(&plan(&world, &two_nodes()).await, "did not answer within 20 s");
+        assert_eq!(before.elapsed().as_secs(), 20, "simulated time");
     }
 
     #[tokio::test]
