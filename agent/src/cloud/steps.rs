@@ -130,7 +130,7 @@ async fn act(input: &StepInput, console: &dyn Console, again: bool) -> StepOutco
     }
 }
 
-fn pace(settings: &CloudSection) -> Pace {
+pub(super) fn pace(settings: &CloudSection) -> Pace {
     Pace {
         first: settings.patience / FIRST_WAIT,
         cap: settings.patience / LONGEST_WAIT,
@@ -141,7 +141,7 @@ fn pace(settings: &CloudSection) -> Pace {
 }
 
 /// The cloud, where the agent was told to look at one, can speak to it and has the keys.
-async fn open(settings: &CloudSection, clock: &Clock) -> Result<Box<dyn CloudSweeper>, CloudFault> {
+pub(super) async fn open(settings: &CloudSection, clock: &Clock) -> Result<Box<dyn CloudSweeper>, CloudFault> {
     if !settings.enabled {
         return Err(CloudFault::NoCredentials("`cloud.enabled` is not set in its configuration".into()));
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cratekube_common::domain::cluster::access::KubeconfigRequest;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::query::{Answer, Query, Subject};
-use cratekube_common::domain::removal::OrphanInput;
+use cratekube_common::domain::removal::{OrphanInput, SweepInput};
 use cratekube_common::domain::secret::Secret;
 use serde_json::json;
 
@@ -39,6 +39,16 @@ pub(super) async fn orphan_scan(core: &Core, query: &Query) -> Answer {
     let input: OrphanInput =
         serde_json::from_value(asked).map_err(|why| malformed("scan for orphans", &why.to_string()))?;
     let found = cloud::steps::orphan_scan(&core.settings.cloud, &input).await;
+    let said = serde_json::to_string(&found);
+    said.map(Secret::new).map_err(|why| internal(format!("the findings cannot be written: {why}"), false, "Tell us."))
+}
+
+/// What the removal of a cluster would delete in the cloud. Nothing is changed, and what cannot be looked at
+/// makes the answer unverified.
+pub(super) async fn removal_preview(core: &Core, query: Query) -> Answer {
+    let about = query.about.ok_or_else(|| malformed("preview of a removal", "it names no cluster"))?;
+    let asked = SweepInput::read(&query.input).map_err(|why| malformed("preview of a removal", &why))?;
+    let found = cloud::preview::preview(&core.settings.cloud, about.cluster, asked).await;
     let said = serde_json::to_string(&found);
     said.map(Secret::new).map_err(|why| internal(format!("the findings cannot be written: {why}"), false, "Tell us."))
 }

@@ -299,13 +299,14 @@ impl Engine for LocalEngine {
     }
 
     fn answers(&self) -> Vec<QueryKind> {
-        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan]
+        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan, QueryKind::RemovalPreview]
     }
 
     async fn ask(&self, query: Query) -> Answer {
         match query.kind {
             QueryKind::Kubeconfig => answer::kubeconfig(&self.core, query).await,
             QueryKind::OrphanScan => answer::orphan_scan(&self.core, &query).await,
+            QueryKind::RemovalPreview => answer::removal_preview(&self.core, query).await,
         }
     }
 }

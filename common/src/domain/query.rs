@@ -22,6 +22,10 @@ spelled! {
         /// [`OrphanInput`](super::removal::OrphanInput), its answer
         /// [`OrphanFindings`](super::removal::OrphanFindings). It is about no cluster.
         OrphanScan = "orphan-scan",
+        /// What the removal of a cluster would delete in the cloud. Nothing is changed for it. Its input is a
+        /// [`SweepInput`](super::removal::SweepInput), its answer [`SweepFindings`](super::removal::SweepFindings)
+        /// of a dry run.
+        RemovalPreview = "removal-preview",
     }
 }
 
@@ -30,7 +34,7 @@ impl QueryKind {
     #[must_use]
     pub fn about_cluster(self) -> bool {
         match self {
-            Self::Kubeconfig => true,
+            Self::Kubeconfig | Self::RemovalPreview => true,
             Self::OrphanScan => false,
         }
     }
@@ -40,7 +44,7 @@ impl QueryKind {
     #[must_use]
     pub fn most_patience(self) -> Duration {
         match self {
-            Self::Kubeconfig => Duration::from_secs(60),
+            Self::Kubeconfig | Self::RemovalPreview => Duration::from_secs(60),
             Self::OrphanScan => Duration::from_secs(15 * 60),
         }
     }

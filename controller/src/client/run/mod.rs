@@ -6,6 +6,7 @@ mod audit;
 mod cluster;
 mod login;
 mod operation;
+mod orphan;
 mod output;
 mod volume;
 mod watch;
@@ -121,6 +122,7 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Agent(command) => agent::run(session, command).await,
         args::Command::Audit(command) => audit::run(session, command).await,
         args::Command::Volume(command) => volume::run(session, command).await,
+        args::Command::Orphan(command) => orphan::run(session, command).await,
         args::Command::Summary => volume::summary(session).await,
         args::Command::Environment(EnvironmentCommand::List) => {
             let items = session.api.environments().await?;

@@ -10,6 +10,7 @@ mod cell;
 mod cluster;
 mod environment;
 mod operation;
+mod removal;
 mod sheet;
 mod table;
 mod volume;
@@ -19,6 +20,7 @@ pub(super) use audit::ENTRY;
 pub(super) use cluster::{CLUSTER, GENERATION};
 pub(super) use environment::ENVIRONMENT;
 pub(super) use operation::{OPERATION, cluster_of, failure};
+pub(super) use removal::{ORPHANS, PREVIEW, RESIDUE, SCAN};
 pub(super) use volume::{FINDING, VOLUME};
 
 use cratekube_common::domain::time::Timestamp;
