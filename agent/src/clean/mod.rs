@@ -8,8 +8,9 @@
 //! - [`answer`]: what it says; [`report`]: how that is told.
 //!
 //! What the step is told (`StepInput::input`), all of it optional:
-//! `{"hosts_terminated": bool, "keep_snapshots": bool, "ca_sha256": ["…"], "hosts": ["address"]}`.
-//! Findings: `{"hosts": [{"address", "outcome", "removed": ["…"], "stays": ["…"], "detail"?, "remedy"?}]}`.
+//! `{"hosts_terminated": bool, "keep_snapshots": bool, "ca_sha256": "…" or ["…"], "hosts": ["address"]}`.
+//! Findings: `{"state": "done" or "skipped", "why"?, "hosts": [{"address", "outcome", "removed": ["…"],
+//! "stays": ["…"], "detail"?, "remedy"?}]}`.
 
 pub mod answer;
 pub mod report;
@@ -25,7 +26,8 @@ use cratekube_common::domain::failure::{Failure, FailureClass as Class};
 use cratekube_common::rke::state;
 use cratekube_common::runtime::clock::{self, Clock};
 use cratekube_common::step::StepOutcome;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use self::answer::{Answer, Objection, Way};
 use self::report::{Cleaned, Outcome};
@@ -49,7 +51,8 @@ pub struct Asked {
     pub hosts_terminated: bool,
     /// Snapshots of etcd on the hosts stay.
     pub keep_snapshots: bool,
-    /// SHA-256 of CAs of the removed cluster, beside the one in its state.
+    /// SHA-256 of CAs of the removed cluster, beside the one in its state: none, one or several.
+    #[serde(deserialize_with = "none_one_or_several")]
     pub ca_sha256: Vec<String>,
     /// Hosts that carried the cluster, beside those of the spec and of the volume's record.
     pub hosts: Vec<String>,
@@ -60,16 +63,25 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     if !input.settings.clean_hosts {
         const OFF: &str = "the hosts were not cleaned: that is off in the agent's settings (`ssh.clean_hosts`); what RKE leaves is still there";
         console.line(OFF);
-        return StepOutcome { warnings: vec![OFF.into()], ..StepOutcome::default() };
+        let findings = report::skipped(OFF, &[]);
+        return StepOutcome { warnings: vec![OFF.into()], findings, ..StepOutcome::default() };
     }
+    let asked = match Asked::read(&input.input) {
+        Ok(asked) => asked,
+        Err(failure) => return StepOutcome { failure: Some(failure), ..StepOutcome::default() },
+    };
     console.phase(1, 1, "cleaning all hosts");
-    match begin(input).await {
+    match begin(input, &asked).await {
         Ok(cleaned) => {
             cleaned.iter().for_each(|host| console.line(&host.line()));
+            let waived = "the hosts are about to be terminated";
             StepOutcome {
                 failure: failure(&cleaned),
                 warnings: warnings(&cleaned),
-                findings: report::findings(&cleaned),
+                findings: match asked.hosts_terminated {
+                    true => report::skipped(waived, &cleaned),
+                    false => report::findings(&cleaned),
+                },
             }
         }
         Err(failure) => {
@@ -79,15 +91,45 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     }
 }
 
-async fn begin(input: &StepInput) -> Result<Vec<Cleaned>, Failure> {
-    let asked = Asked::deserialize(&input.input).unwrap_or_default();
+impl Asked {
+    /// Reads what the step is told. What cannot be read is a failure: taken for nothing, it would log in to
+    /// hosts that were to be left alone.
+    fn read(input: &Value) -> Result<Self, Failure> {
+        if input.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(input).map_err(|fault| Failure {
+            class: Class::Internal,
+            message: format!("the agent could not read which hosts are to be cleaned: {fault}"),
+            line: None,
+            retryable: false,
+            remedy: "Upgrade the agent or the controller so that their versions match.".into(),
+        })
+    }
+}
+
+fn none_one_or_several<'de, D: Deserializer<'de>>(found: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Found {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Option::<Found>::deserialize(found)? {
+        None => Vec::new(),
+        Some(Found::One(one)) => vec![one],
+        Some(Found::Several(several)) => several,
+    })
+}
+
+async fn begin(input: &StepInput, asked: &Asked) -> Result<Vec<Cleaned>, Failure> {
     let settings = match Settings::of(input) {
         Ok(settings) => settings,
         // Nobody is logged in to when hosts are about to be terminated.
         Err(_) if asked.hosts_terminated => Settings::new(Credentials::Agent(std::path::PathBuf::new())),
         Err(fault) => return Err(crate::preflight::failure_of_key(&fault)),
     };
-    clean(&input.spec, &input.working, &asked, &settings, &clock::system()).await
+    clean(&input.spec, &input.working, asked, &settings, &clock::system()).await
 }
 
 /// What is to be known although it is no failure: hosts that were left alone.
@@ -284,5 +326,17 @@ mod tests {
         assert_eq!(authorities(&working, &asked), ["a".repeat(64), "b".repeat(64), ca.sha256].into());
         let found: Vec<String> = targets(&spec(), &working, &asked).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["ubuntu@10.0.0.1:2222", "ubuntu@10.0.0.2:22", "ubuntu@10.0.0.9:22"]);
+    }
+
+    #[test]
+    fn what_is_asked_is_read_in_every_form_and_what_cannot_be_read_logs_in_nowhere() {
+        let read = |input: Value| Asked::read(&input).map(|asked| (asked.hosts_terminated, asked.ca_sha256));
+        let ca = "a".repeat(64);
+        for (found, wanted) in [(json!(null), vec![]), (json!(ca), vec![ca.clone()]), (json!([ca]), vec![ca.clone()])] {
+            let input = json!({"hosts_terminated": true, "ca_sha256": found, "policy": "delete", "earlier": {}});
+            assert_eq!(read(input), Ok((true, wanted)));
+        }
+        assert_eq!(read(Value::Null), Ok((false, vec![])));
+        assert_eq!(read(json!({"hosts_terminated": "yes"})).unwrap_err().class, Class::Internal);
     }
 }

@@ -134,7 +134,13 @@ impl Cleaned {
 /// Findings for programs.
 #[must_use]
 pub fn findings(cleaned: &[Cleaned]) -> Value {
-    json!({"hosts": cleaned})
+    json!({"state": "done", "hosts": cleaned})
+}
+
+/// The same of a step that left the hosts alone.
+#[must_use]
+pub fn skipped(why: &str, hosts: &[Cleaned]) -> Value {
+    json!({"state": "skipped", "why": why, "hosts": hosts})
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The steps of a removal that look at the cloud, and what other steps take from here.
 
 use std::path::Path;
+use std::time::Duration;
 
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::removal::{
@@ -27,6 +28,8 @@ const FIRST_WAIT: u32 = 450;
 const LONGEST_WAIT: u32 = 30;
 /// Looks after a sweep: what shows up after the first is swept, what shows up after the last is left.
 const LOOKS: u32 = 3;
+/// Longest pause before looking again: a step that says nothing for twenty minutes counts as hanging.
+const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60);
 /// Most names that a failure lists; all of them are in the findings.
 const NAMED: usize = 5;
 
@@ -102,12 +105,13 @@ async fn act(input: &StepInput, console: &dyn Console, again: bool) -> StepOutco
         cloud: &*cloud,
         clock: &clock,
         mint: &Mint::system(clock.clone()),
-        pace: pace(settings),
+        pace: pace(settings, &asked, console),
         prices: &prices,
         identity: &identity,
         cluster: input.cluster,
         operation: input.operation,
         policy: asked.policy,
+        dark: asked.in_the_dark(),
         tell: &tell,
     };
     console.phase(2, 2, if again { "looking again" } else { "sweeping" });
@@ -130,12 +134,16 @@ async fn act(input: &StepInput, console: &dyn Console, again: bool) -> StepOutco
     }
 }
 
-pub(super) fn pace(settings: &CloudSection) -> Pace {
+fn pace(settings: &CloudSection, asked: &SweepInput, console: &dyn Console) -> Pace {
+    let wanted = asked.confirm_pause_s.map_or(settings.confirm_pause, Duration::from_secs);
+    if wanted > LONGEST_PAUSE {
+        console.line(&format!("a pause is at most {} s", LONGEST_PAUSE.as_secs()));
+    }
     Pace {
         first: settings.patience / FIRST_WAIT,
         cap: settings.patience / LONGEST_WAIT,
         patience: settings.patience,
-        pause: settings.confirm_pause,
+        pause: wanted.min(LONGEST_PAUSE),
         looks: LOOKS,
     }
 }
@@ -213,7 +221,15 @@ fn done(findings: &SweepFindings, console: &dyn Console) -> StepOutcome {
     if let Some(why) = &findings.unverified {
         warnings.push(format!("whether the cluster left something in the cloud is not verified: {why}"));
     }
-    StepOutcome { failure: left(findings), warnings, findings: to_value(findings) }
+    let mut told = to_value(findings);
+    told["state"] = match findings.verdict {
+        Verdict::Unverified => "unverified".into(),
+        Verdict::Clean | Verdict::Left => "done".into(),
+    };
+    if let Some(why) = &findings.unverified {
+        told["why"] = why.clone().into();
+    }
+    StepOutcome { failure: left(findings), warnings, findings: told }
 }
 
 /// The failure of a sweep that left something, with what and why.

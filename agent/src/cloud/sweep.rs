@@ -58,6 +58,8 @@ pub struct Sweep<'a> {
     pub operation: OperationId,
     /// What becomes of volumes and snapshots.
     pub policy: DataPolicy,
+    /// Why nothing could be told to be the cluster's, whatever is there; then finding nothing proves nothing.
+    pub dark: Option<String>,
     /// Hears, line by line, what happens.
     pub tell: &'a (dyn Fn(&str) + Sync),
 }
@@ -251,7 +253,7 @@ impl Sweep<'_> {
     }
 
     fn findings(&self, scan: &Scan, left: bool, entries: Vec<Entry>) -> SweepFindings {
-        let unverified = scan.blind_spots();
+        let unverified = scan.blind_spots().or_else(|| self.dark.clone());
         let verdict = match (&unverified, left) {
             (Some(_), _) => Verdict::Unverified,
             (None, true) => Verdict::Left,

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cratekube_common::domain::cluster::access::KubeconfigRequest;
 use cratekube_common::domain::failure::{Failure, FailureClass};
@@ -17,7 +18,12 @@ use serde_json::json;
 use super::core::{Core, internal};
 use crate::cloud;
 use crate::kube::issue::issue;
+use crate::kube::removal::record;
 use crate::volume::VolumeError;
+
+/// How long a cluster's API is waited for in a preview: less than whoever asked waits, so that the cloud is
+/// looked at all the same.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(6);
 
 /// A kubeconfig for a person.
 pub(super) async fn kubeconfig(core: &Arc<Core>, query: Query) -> Answer {
@@ -45,10 +51,21 @@ pub(super) async fn orphan_scan(core: &Core, query: &Query) -> Answer {
 
 /// What the removal of a cluster would delete in the cloud. Nothing is changed, and what cannot be looked at
 /// makes the answer unverified.
-pub(super) async fn removal_preview(core: &Core, query: Query) -> Answer {
+pub(super) async fn removal_preview(core: &Arc<Core>, query: Query) -> Answer {
     let about = query.about.ok_or_else(|| malformed("preview of a removal", "it names no cluster"))?;
     let asked = SweepInput::read(&query.input).map_err(|why| malformed("preview of a removal", &why))?;
-    let found = cloud::preview::preview(&core.settings.cloud, about.cluster, asked).await;
+    let cluster = about.cluster;
+    let known = match core.blocking(move |core| find(core, &about)).await {
+        Ok(Ok(found)) => {
+            let ca_sha256 = found.ca_sha256.as_deref();
+            let asking = record::known(&found.working, &core.settings.kubernetes, ca_sha256);
+            let late = |_| Err("the cluster's API does not answer".into());
+            tokio::time::timeout(CLUSTER_PATIENCE, asking).await.unwrap_or_else(late)
+        }
+        Ok(Err(absent)) => Err(absent.message),
+        Err(error) => Err(format!("the volume could not be read: {error}")),
+    };
+    let found = cloud::preview::preview(&core.settings.cloud, cluster, asked, known).await;
     let said = serde_json::to_string(&found);
     said.map(Secret::new).map_err(|why| internal(format!("the findings cannot be written: {why}"), false, "Tell us."))
 }

@@ -25,6 +25,7 @@ use super::finish;
 use super::held::Wish;
 use super::predecessor;
 use super::recover::{self, Over};
+use super::removed;
 use crate::run::host::Supervisor;
 use crate::run::journal::{Command, Journal, RunRecord};
 use crate::run::process;
@@ -102,6 +103,9 @@ async fn try_start(
         core.held.journaled(assignment.attempt, &prepared.journal);
         if *wishes.borrow() != Wish::GoOn {
             return Err(Box::new(Refusal { journal: Some(prepared.journal), ..*Refusal::of(before_start()) }));
+        }
+        if prepared.removed_before {
+            return Ok(Started::Over(Box::new(removed::again(core, prepared))));
         }
         match prepared.source {
             Some(Source::Generation(number)) => {
@@ -196,6 +200,8 @@ pub(super) struct Prepared {
     pub(super) lock: File,
     /// Where state is brought back from.
     source: Option<Source>,
+    /// True when the cluster is to be removed and was removed before.
+    removed_before: bool,
 }
 
 impl Preparation<'_> {
@@ -233,7 +239,8 @@ impl Preparation<'_> {
         let cwd = self.lay_ground(cluster, journal, pass.ground)?;
         let record = self.record(cluster, journal, &cwd, pass, self.left_hosts(file));
         journal.write_run(&record)?;
-        Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock, source })
+        let removed_before = self.removed_before(cluster);
+        Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock, source, removed_before })
     }
 
     fn cluster_file(&self) -> ClusterFile {
@@ -247,6 +254,11 @@ impl Preparation<'_> {
         }
     }
 
+    /// Whether nothing is left to be removed by `rke`: a removal that failed later on is tried again.
+    fn removed_before(&self, cluster: &ClusterDir) -> bool {
+        self.assignment.kind == TaskKind::Remove && cluster.is_removed()
+    }
+
     fn enough_space(&self, cluster: &ClusterDir) -> Result<(), VolumeError> {
         let state = fs::metadata(cluster.working().join(STATE)).map_or(0, |m| m.len());
         let needed = self.core.settings.min_free_bytes.saturating_add(state.saturating_mul(STATE_COPIES));
@@ -257,7 +269,7 @@ impl Preparation<'_> {
     fn gate(&self, cluster: &ClusterDir, file: &ClusterFile) -> Result<(Option<Source>, Pass), GateError> {
         let (generations, working) = (Generations::at(cluster.generations()), cluster.working());
         let known = self.assignment.known.as_ref();
-        if !self.assignment.kind.trusts_working() {
+        if !self.assignment.kind.trusts_working() || self.removed_before(cluster) {
             let ca_before = file.ca_sha256.clone();
             return Ok((None, Pass { ground: Ground::Working, ca_before }));
         }
@@ -304,7 +316,7 @@ impl Preparation<'_> {
             Ground::PutBack(number) => recover::put_back(cluster, journal, number)?,
             Ground::Working => {}
         }
-        if self.assignment.kind == TaskKind::Remove && ground != Ground::Fresh {
+        if self.assignment.kind == TaskKind::Remove && ground != Ground::Fresh && !self.removed_before(cluster) {
             copy_files(&working, &cwd).map_err(VolumeError::io("copy", &working))?;
         }
         if !self.assignment.kind.is_rke() {

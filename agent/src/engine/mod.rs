@@ -5,7 +5,9 @@
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
 //! - `recover`: brings lost or damaged state back.
+//! - `removed`: a removal of what was removed before.
 //! - `scrub`: reads again what is sealed, now and then.
+//! - `graves`: shreds what is kept of removed clusters when its time is over.
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `answer`: what the controller asks of a cluster, or of the cloud.
 //! - `held`: what is going on, in memory.
@@ -20,11 +22,13 @@ mod attend;
 mod core;
 mod execute;
 mod finish;
+mod graves;
 mod held;
 mod inventory;
 mod predecessor;
 mod probe;
 mod recover;
+mod removed;
 mod scrub;
 pub mod settings;
 mod startup;
@@ -139,6 +143,7 @@ impl LocalEngine {
         }
         for volume in &core.volumes {
             core.spawn(scrub::keep(core.clone(), volume.clone()));
+            core.spawn(graves::keep(core.clone(), volume.clone()));
         }
         Ok(Arc::new(Self { core }))
     }

@@ -31,6 +31,7 @@ pub(super) struct Api {
     client: Client,
     patience: Duration,
     tries: u32,
+    manager: &'static str,
 }
 
 /// What is sent.
@@ -49,7 +50,12 @@ impl Api {
     pub(super) fn new(admin: &AdminConfig, settings: &KubernetesSection) -> Result<Self, Failure> {
         let client = config(admin, settings).and_then(|config| Client::try_from(config).map_err(|e| e.to_string()));
         let client = client.map_err(|why| ApiFault::Silent(why).failure("use the cluster's kubeconfig"))?;
-        Ok(Self { client, patience: settings.request_timeout, tries: TRIES })
+        Ok(Self { client, patience: settings.request_timeout, tries: TRIES, manager: FIELD_MANAGER })
+    }
+
+    /// The same, which sets fields under another manager's name.
+    pub(super) fn under(self, manager: &'static str) -> Self {
+        Self { manager, ..self }
     }
 
     /// The same, which asks once only.
@@ -96,7 +102,7 @@ impl Api {
 
     /// Applies an object; with `force`, fields of others are taken over.
     pub(super) async fn apply(&self, path: &str, object: &Value, force: bool) -> Result<Value, ApiFault> {
-        let path = format!("{path}?fieldManager={FIELD_MANAGER}&force={force}");
+        let path = format!("{path}?fieldManager={}&force={force}", self.manager);
         self.exchange(&Method::PATCH, &path, Body::Apply(object)).await
     }
 

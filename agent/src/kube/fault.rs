@@ -76,6 +76,11 @@ impl ApiFault {
         }
     }
 
+    /// True when the API did not want to: a quota, a policy or a webhook said no.
+    pub(super) fn is_denial(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if matches!(refusal.code, 403 | 422))
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.code == 404)
     }

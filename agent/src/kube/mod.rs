@@ -1,8 +1,9 @@
-//! The agent's Kubernetes side: what is done in a cluster once `rke` has built it.
+//! The agent's Kubernetes side: what is done in a cluster once `rke` has built it, and before it takes it away.
 //!
 //! - [`configure`]: namespaces, accounts and rights for users, managed resources.
 //! - [`verify`]: what a user would check, and, for hardened clusters, [`cis`].
 //! - [`issue`]: kubeconfigs for users.
+//! - [`removal`]: what a cluster holds in the cloud, before it is removed.
 //!
 //! Everything is done again without harm: by server-side apply, under one field manager, or by looking.
 //! The administrator's kubeconfig never leaves this module but through [`issue`]; nothing of it, and no
@@ -19,6 +20,7 @@ pub mod issue;
 mod kinds;
 mod manage;
 mod nodes;
+pub mod removal;
 mod rights;
 mod served;
 pub mod verify;

@@ -13,6 +13,7 @@ pub mod console;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod input;
+mod tombstone;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,8 +38,11 @@ const OUTCOME: &str = "outcome.json";
 #[must_use]
 pub fn can(kind: TaskKind) -> bool {
     use TaskKind as K;
-    let ours = [K::Preflight, K::Configure, K::Verify, K::CleanHosts, K::Sweep, K::Confirm];
-    kind.is_rke() || ours.contains(&kind)
+    match kind {
+        K::Provision | K::Reconfigure | K::Remove | K::RecoverState | K::RotateCertificates => true,
+        K::Preflight | K::Configure | K::Verify => true,
+        K::Freeze | K::Record | K::Release | K::CleanHosts | K::Sweep | K::Confirm | K::Tombstone => true,
+    }
 }
 
 /// Does a step.
@@ -48,11 +52,20 @@ async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
         TaskKind::CleanHosts => crate::clean::run(input, console).await,
         TaskKind::Configure => kube::configure::run(input, console).await,
         TaskKind::Verify => kube::verify::run(input, console).await,
+        TaskKind::Freeze => kube::removal::freeze::run(input, console).await,
+        TaskKind::Record => kube::removal::record::run(input, console).await,
+        TaskKind::Release => kube::removal::release::run(input, console).await,
         TaskKind::Sweep => cloud::steps::sweep(input, console).await,
         TaskKind::Confirm => cloud::steps::confirm(input, console).await,
-        kind => {
-            console.line(&format!("this release of the agent cannot do `{kind}`"));
-            StepOutcome { failure: Some(unknown(kind)), ..StepOutcome::default() }
+        TaskKind::Tombstone => tombstone::run(input, console),
+        kind @ (TaskKind::Provision
+        | TaskKind::Reconfigure
+        | TaskKind::Remove
+        | TaskKind::RecoverState
+        | TaskKind::RotateCertificates) => {
+            let failure = no_step(kind);
+            console.line(&failure.message);
+            StepOutcome { failure: Some(failure), ..StepOutcome::default() }
         }
     }
 }
@@ -105,10 +118,10 @@ pub fn input_path(scratch: &Path) -> PathBuf {
     scratch.join("input.json")
 }
 
-fn unknown(kind: TaskKind) -> Failure {
+fn no_step(kind: TaskKind) -> Failure {
     Failure {
         class: FailureClass::Internal,
-        message: format!("this release of the agent cannot do `{kind}`"),
+        message: format!("`{kind}` is no step"),
         line: None,
         retryable: false,
         remedy: "Upgrade the agent to the release of its controller, then retry.".into(),
@@ -122,14 +135,14 @@ mod tests {
     #[test]
     fn what_came_of_a_step_is_left_in_its_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let input = fixtures::step_input(TaskKind::Tombstone);
+        let input = fixtures::step_input(TaskKind::Provision);
         input::write(&dir.path().join("scratch"), &input).unwrap();
         let mut out = Vec::new();
         assert_eq!(outcome(dir.path()).unwrap(), None);
         assert_eq!(main(dir.path(), &mut out), ExitCode::SUCCESS);
         let said = outcome(dir.path()).unwrap().unwrap();
-        assert_eq!(said.failure.unwrap().message, "this release of the agent cannot do `tombstone`");
-        assert!(String::from_utf8(out).unwrap().contains("cannot do"));
+        assert_eq!(said.failure.unwrap().message, "`provision` is no step");
+        assert!(String::from_utf8(out).unwrap().contains("is no step"));
     }
 
     #[test]

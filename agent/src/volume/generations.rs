@@ -72,6 +72,12 @@ impl Generations {
         self.dir.join(format!("{number:06}"))
     }
 
+    /// Where the manifest of a generation is.
+    #[must_use]
+    pub fn manifest_path(&self, number: u64) -> PathBuf {
+        self.path(number).join(MANIFEST)
+    }
+
     /// The numbers that are there, in order.
     ///
     /// # Errors
@@ -87,7 +93,7 @@ impl Generations {
     /// # Errors
     /// When it cannot be read or is damaged.
     pub fn manifest(&self, number: u64) -> Result<Option<Manifest>, VolumeError> {
-        let path = self.path(number).join(MANIFEST);
+        let path = self.manifest_path(number);
         let Some(bytes) = files::read_optional(&path).map_err(VolumeError::io("read", &path))? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| VolumeError::Damaged { path, fault: e.to_string() })
     }

@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::VolumeError;
 use super::generations::{CLUSTER_YML, KUBECONFIG, STATE};
 
+/// Folder of clusters that were removed and put away, by their ids.
+const REMOVED: &str = "removed";
+
 /// The directories of a volume.
 #[derive(Debug)]
 pub struct Layout {
@@ -130,6 +133,9 @@ impl Layout {
             cluster.lock_path(),
             cluster.record(),
             cluster.removed(),
+            cluster.tombstone(),
+            cluster.kept(),
+            cluster.shredded(),
         ];
         let files = [CLUSTER_YML, STATE, KUBECONFIG].map(|name| working.join(name));
         places.iter().chain(&files).try_for_each(|path| self.check(path))
@@ -169,10 +175,31 @@ impl Layout {
         Ok((dir, file.clone()))
     }
 
-    fn put_away(&self, dir: &ClusterDir, cluster: ClusterId) -> Result<(), VolumeError> {
-        let removed = self.root.join("removed");
+    /// The directory of every removed cluster that was put away.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn removed(&self) -> Result<Vec<ClusterDir>, VolumeError> {
+        let found = directories(&self.root.join(REMOVED))?;
+        Ok(found.into_iter().map(|path| ClusterDir { path }).collect())
+    }
+
+    /// Where a removed cluster is put away.
+    #[must_use]
+    pub fn put_away_at(&self, cluster: ClusterId) -> ClusterDir {
+        ClusterDir { path: self.root.join(REMOVED).join(cluster.to_string()) }
+    }
+
+    /// Puts a removed cluster's directory away. It is an error when one was put away for the
+    /// same cluster before.
+    ///
+    /// # Errors
+    /// From the filesystem.
+    pub fn put_away(&self, dir: &ClusterDir, cluster: ClusterId) -> Result<(), VolumeError> {
+        let removed = self.root.join(REMOVED);
+        self.check(&removed)?;
         files::make_dir(&removed).map_err(VolumeError::io("make", &removed))?;
-        let to = removed.join(cluster.to_string());
+        let to = self.put_away_at(cluster).path;
         let moved = files::rename(&dir.path, &to).and_then(|()| files::sync_dir(&removed));
         moved.and_then(|()| dir.path.parent().map_or(Ok(()), files::sync_dir)).map_err(VolumeError::io("put away", &to))
     }
@@ -196,6 +223,12 @@ pub(crate) fn directories(path: &Path) -> Result<Vec<PathBuf>, VolumeError> {
 }
 
 impl ClusterDir {
+    /// The directory that a `working/` is in.
+    #[must_use]
+    pub fn of_working(working: &Path) -> Self {
+        Self { path: working.parent().unwrap_or(working).to_owned() }
+    }
+
     /// The directory itself.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -242,6 +275,30 @@ impl ClusterDir {
     #[must_use]
     pub fn record(&self) -> PathBuf {
         self.path.join("cluster.json")
+    }
+
+    /// What its removals write down.
+    #[must_use]
+    pub fn removal(&self) -> PathBuf {
+        self.path.join("removal")
+    }
+
+    /// What is kept of the cluster, and until when; there when it was laid to rest.
+    #[must_use]
+    pub fn tombstone(&self) -> PathBuf {
+        self.path.join("tombstone.json")
+    }
+
+    /// For how long it has been kept.
+    #[must_use]
+    pub fn kept(&self) -> PathBuf {
+        self.path.join("kept.json")
+    }
+
+    /// What was shredded of it.
+    #[must_use]
+    pub fn shredded(&self) -> PathBuf {
+        self.path.join("shredded.json")
     }
 
     /// There when the cluster was removed, and that was verified.

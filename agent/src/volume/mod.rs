@@ -8,6 +8,7 @@
 //! - [`generations`]: immutable, numbered copies of the state.
 //! - [`gate`]: whether `rke` may start on what is there.
 //! - [`scrub`]: reads again what is sealed.
+//! - [`tombstone`]: what is kept of a removed cluster, and until when; [`shred`]: what becomes of it then.
 //! - [`reserve`]: space kept back so that a result can be written to a full volume.
 //!
 //! Every fault is a [`VolumeError`], and each of those is a [`Failure`] that a user can act on.
@@ -22,6 +23,8 @@ pub mod origin;
 pub mod owner;
 pub mod reserve;
 pub mod scrub;
+pub mod shred;
+pub mod tombstone;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -26,6 +26,7 @@ impl Cluster {
         }
         self.validate(request, object)?;
         self.check_pod_security(request, object)?;
+        self.check_quotas(request, object)?;
         let operation = if exists { "UPDATE" } else { "CREATE" };
         self.check_policies(request, object, operation)
     }
@@ -92,6 +93,34 @@ impl Cluster {
         Err(request.forbidden(&format!("violates PodSecurity \"{level}:latest\": {}", faults.join(", "))))
     }
 
+    /// Quotas of the three sorts that are known here: no more of them than the quota says.
+    fn check_quotas(&self, request: &Request, object: &Value) -> Refused<()> {
+        let Some(namespace) = request.namespace.as_deref() else { return Ok(()) };
+        let is_balanced = |service: &Value| service["spec"]["type"] == "LoadBalancer";
+        let counts = |object: &Value| request.kind.plural != "services" || is_balanced(object);
+        let name = match request.kind.plural.as_str() {
+            "services" => "services.loadbalancers",
+            "persistentvolumeclaims" => "persistentvolumeclaims",
+            "ingresses" => "count/ingresses.networking.k8s.io",
+            _ => return Ok(()),
+        };
+        // Whatever uses no more than before is let through.
+        if !counts(object) || self.existing(request).is_ok_and(counts) {
+            return Ok(());
+        }
+        let used = self.list(&request.kind.group, &request.kind.plural, Some(namespace)).filter(|o| counts(o)).count();
+        for quota in self.list("", "resourcequotas", Some(namespace)) {
+            let hard = quota["spec"]["hard"][name].as_str().and_then(|text| text.parse::<usize>().ok());
+            if let Some(hard) = hard.filter(|hard| used + 1 > *hard) {
+                let by = quota["metadata"]["name"].as_str().unwrap_or_default();
+                return Err(request.forbidden(&format!(
+                    "exceeded quota: {by}, requested: {name}=1, used: {name}={used}, limited: {name}={hard}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Policies that are bound with `Deny`. Expressions are of the few forms that [`holds`] knows.
     fn check_policies(&self, request: &Request, object: &Value, operation: &str) -> Refused<()> {
         let group = "admissionregistration.k8s.io";
@@ -107,7 +136,8 @@ impl Cluster {
             }
             for validation in policy["spec"]["validations"].as_array().into_iter().flatten() {
                 let expression = validation["expression"].as_str().unwrap_or_default();
-                if !holds(expression, object) {
+                let before = self.existing(request).unwrap_or(&Value::Null);
+                if !holds(expression, object, before) {
                     let why = validation["message"]
                         .as_str()
                         .map_or_else(|| format!("failed expression: {expression}"), ToOwned::to_owned);
@@ -154,17 +184,26 @@ fn concerns(policy: &Value, request: &Request, operation: &str) -> bool {
     })
 }
 
-/// `false`, `true`, `object.a.b == 'x'` and `!=`, with `has(object.a.b)`, joined by `||` and `&&`.
-fn holds(expression: &str, object: &Value) -> bool {
-    expression.split("||").any(|either| either.split("&&").all(|term| term_holds(term.trim(), object)))
+/// `false`, `true`, `object.a.b == 'x'` and `!=`, `oldObject != null`, with `has(object.a.b)`, joined by `||` and
+/// `&&`; parentheses are not looked at.
+fn holds(expression: &str, object: &Value, before: &Value) -> bool {
+    expression.split("||").any(|either| either.split("&&").all(|term| term_holds(term.trim(), object, before)))
 }
 
-fn term_holds(term: &str, object: &Value) -> bool {
+fn term_holds(term: &str, object: &Value, before: &Value) -> bool {
     let term = term.trim_matches(|c| c == '(' || c == ')' && !term.starts_with("has(") && !term.starts_with("!has("));
     let at = |path: &str| {
-        path.trim().trim_start_matches("object.").split('.').fold(object, |value, part| &value[part]).clone()
+        let path = path.trim();
+        let (root, path) = match path.strip_prefix("oldObject.") {
+            Some(rest) => (before, rest),
+            None => (object, path.trim_start_matches("object.")),
+        };
+        path.split('.').fold(root, |value, part| &value[part]).clone()
     };
     let has = |text: &str| !at(text.trim_end_matches(')')).is_null();
+    if term == "oldObject != null" {
+        return !before.is_null();
+    }
     if let Some(path) = term.strip_prefix("!has(") {
         return !has(path);
     }

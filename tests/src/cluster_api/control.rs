@@ -43,15 +43,12 @@ pub struct Seen {
 
 /// A request that is held until this value is dropped.
 #[derive(Debug)]
-pub struct Hold {
-    reached: Arc<Semaphore>,
-    release: Arc<Notify>,
-}
+pub struct Hold(Gate);
 
 impl Hold {
     /// Waits until a request has come that is held.
     pub async fn reached(&self) {
-        if let Ok(permit) = self.reached.acquire().await {
+        if let Ok(permit) = self.0.reached.0.acquire().await {
             permit.forget();
         }
     }
@@ -59,8 +56,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.release.notify_waiters();
-        self.release.notify_one();
+        self.0.release.notify_waiters();
+        self.0.release.notify_one();
     }
 }
 
@@ -68,14 +65,48 @@ impl Drop for Hold {
 #[derive(Debug)]
 enum Trouble {
     Fail { code: u16, times: u32 },
-    Hold { reached: Arc<Semaphore>, release: Arc<Notify> },
+    Hold { gate: Gate, answered: bool },
 }
 
 #[derive(Debug)]
 struct Snare {
     method: String,
     path: String,
+    /// Requests that pass before one is struck.
+    passes: u32,
     trouble: Trouble,
+}
+
+/// Where a request waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate {
+    reached: Arc<Arrivals>,
+    release: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Arrivals(Semaphore);
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl Gate {
+    pub(crate) async fn wait(&self) {
+        self.reached.0.add_permits(1);
+        self.release.notified().await;
+    }
+}
+
+/// What happens to a request.
+#[derive(Debug, Default)]
+pub(crate) struct Struck {
+    /// It is answered with this, and not performed.
+    pub(crate) reply: Option<Reply>,
+    /// It is performed, and its answer waits here.
+    pub(crate) answer: Option<Gate>,
 }
 
 /// What all connections share.
@@ -113,19 +144,33 @@ impl ClusterApi {
 
     /// Requests of a method whose path contains a text fail so many times. `*` is every method.
     pub fn fail(&self, method: &str, path: &str, code: u16, times: u32) {
-        self.snare(method, path, Trouble::Fail { code, times });
+        self.snare(method, path, 0, Trouble::Fail { code, times });
     }
 
     /// The next request of a method whose path contains a text waits until the hold is dropped.
     #[must_use]
     pub fn hold(&self, method: &str, path: &str) -> Hold {
-        let (reached, release) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
-        self.snare(method, path, Trouble::Hold { reached: Arc::clone(&reached), release: Arc::clone(&release) });
-        Hold { reached, release }
+        let gate = Gate::default();
+        self.snare(method, path, 0, Trouble::Hold { gate: gate.clone(), answered: false });
+        Hold(gate)
     }
 
-    fn snare(&self, method: &str, path: &str, trouble: Trouble) {
-        lock(&self.shared.snares).push(Snare { method: method.to_owned(), path: path.to_owned(), trouble });
+    /// The n-th request from here on, whatever it is, waits until the hold is dropped: before it is performed,
+    /// or with its answer.
+    #[must_use]
+    pub fn hold_nth(&self, nth: u32, answered: bool) -> Hold {
+        let gate = Gate::default();
+        self.snare("*", "", nth.saturating_sub(1), Trouble::Hold { gate: gate.clone(), answered });
+        Hold(gate)
+    }
+
+    /// Nothing happens to requests any more.
+    pub fn spare(&self) {
+        lock(&self.shared.snares).clear();
+    }
+
+    fn snare(&self, method: &str, path: &str, passes: u32, trouble: Trouble) {
+        lock(&self.shared.snares).push(Snare { method: method.to_owned(), path: path.to_owned(), passes, trouble });
     }
 
     /// Makes a node of the cluster at an address ready or not.
@@ -238,12 +283,21 @@ impl Shared {
         Some(act(cluster))
     }
 
-    /// What tests want to happen to a request, if anything; waits while it is held.
-    pub(crate) async fn trouble(&self, method: &str, path: &str) -> Option<Reply> {
+    /// What tests want to happen to a request; waits while it is held.
+    pub(crate) async fn trouble(&self, method: &str, path: &str) -> Struck {
         let held = {
             let mut snares = lock(&self.snares);
-            let hit =
-                snares.iter_mut().position(|s| (s.method == "*" || s.method == method) && path.contains(&s.path))?;
+            let mut hit = None;
+            for (number, snare) in snares.iter_mut().enumerate() {
+                if (snare.method == "*" || snare.method == method) && path.contains(&snare.path) {
+                    if snare.passes == 0 {
+                        hit = Some(number);
+                        break;
+                    }
+                    snare.passes -= 1;
+                }
+            }
+            let Some(hit) = hit else { return Struck::default() };
             match &mut snares[hit].trouble {
                 Trouble::Fail { code, times } => {
                     let code = *code;
@@ -251,19 +305,22 @@ impl Shared {
                     if *times == 0 {
                         snares.remove(hit);
                     }
-                    return Some(failure(code));
+                    return Struck { reply: Some(failure(code)), answer: None };
                 }
-                Trouble::Hold { reached, release } => {
-                    let held = (Arc::clone(reached), Arc::clone(release));
+                Trouble::Hold { gate, answered } => {
+                    let held = (gate.clone(), *answered);
                     snares.remove(hit);
                     held
                 }
             }
         };
-        let (reached, release) = held;
-        reached.add_permits(1);
-        release.notified().await;
-        None
+        match held {
+            (gate, true) => Struck { reply: None, answer: Some(gate) },
+            (gate, false) => {
+                gate.wait().await;
+                Struck::default()
+            }
+        }
     }
 
     pub(crate) fn saw(&self, seen: Seen) {

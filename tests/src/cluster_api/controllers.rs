@@ -7,6 +7,9 @@ use super::objects::has_finalizers;
 
 const LB_FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 const PVC_FINALIZER: &str = "kubernetes.io/pvc-protection";
+const ALB_FINALIZER: &str = "ingress.k8s.aws/resources";
+/// Who deletes the disk of a volume; the volume itself goes after it.
+const DISK_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 const DEFAULT_ACCOUNT: &str = "default";
 
 impl Cluster {
@@ -17,6 +20,7 @@ impl Cluster {
             self.fill_namespaces();
             self.run_workloads();
             self.make_load_balancers();
+            self.make_ingresses();
             self.bind_volumes();
             self.finish_deletions();
             self.end_namespaces();
@@ -77,6 +81,29 @@ impl Cluster {
         }
     }
 
+    /// Load balancers of Ingresses: only where their class asks for one.
+    fn make_ingresses(&mut self) {
+        let bare = |i: &Value| i["spec"]["ingressClassName"] == "alb" && i["status"].is_null();
+        for key in self.find("networking.k8s.io", "ingresses", bare) {
+            self.serial += 1;
+            let host = format!("k8s-{:08x}-{}.eu-central-1.elb.amazonaws.com", self.serial, 1000 + self.serial);
+            self.change(&key, |ingress| {
+                ingress["status"] = json!({"loadBalancer": {"ingress": [{"hostname": host}]}});
+                ingress["metadata"]["finalizers"] = json!([ALB_FINALIZER]);
+            });
+        }
+    }
+
+    /// Whether a pod uses a claim.
+    fn is_used(&self, claim: &Key) -> bool {
+        let uses = |pod: &Value| {
+            let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+            let mut claims = volumes.map(|volume| &volume["persistentVolumeClaim"]["claimName"]);
+            claims.any(|name| name == claim.3.as_str())
+        };
+        self.list("", "pods", claim.2.as_deref()).any(uses)
+    }
+
     fn bind_volumes(&mut self) {
         for claim in self.find("", "persistentvolumeclaims", |c| c["status"].is_null()) {
             self.serial += 1;
@@ -110,7 +137,10 @@ impl Cluster {
             .map(|(key, _)| key.clone())
             .collect();
         for key in going {
-            let known = |name: &Value| [LB_FINALIZER, PVC_FINALIZER].iter().any(|known| name == known);
+            let used = key.1 == "persistentvolumeclaims" && self.is_used(&key);
+            let known = |name: &Value| {
+                [LB_FINALIZER, ALB_FINALIZER].iter().any(|known| name == known) || name == PVC_FINALIZER && !used
+            };
             let mut object = self.objects[&key].clone();
             let Some(list) = object["metadata"]["finalizers"].as_array_mut() else { continue };
             let before = list.len();
@@ -134,6 +164,7 @@ impl Cluster {
     fn reclaim(&mut self, volume: &str) {
         let key = key("", "persistentvolumes", None, volume);
         let deletes = self.objects.get(&key).is_some_and(|v| v["spec"]["persistentVolumeReclaimPolicy"] == "Delete");
+        let deletes = deletes && !self.stuck.contains(DISK_FINALIZER);
         if deletes {
             self.objects.remove(&key);
         } else {

@@ -113,11 +113,14 @@ async fn exchange(
     let answered = shared.with(address, |cluster| {
         let user = identify(user, token.map(|token| cluster.user_of_token(&token)));
         let name = user.as_ref().map_or_else(|_| "-".to_owned(), |user| user.name.clone());
-        (name, trouble.unwrap_or_else(|| cluster.answer(&call, user)))
+        (name, trouble.reply.unwrap_or_else(|| cluster.answer(&call, user)))
     });
     let unavailable = || ("-".to_owned(), Reply::failure(503, "ServiceUnavailable", "the API server is gone"));
     let (user, reply) = answered.unwrap_or_else(unavailable);
     shared.saw(Seen { address: address.to_owned(), user, method, path: whole_path, code: reply.code });
+    if let Some(gate) = trouble.answer {
+        gate.wait().await;
+    }
     respond(&reply)
 }
 

@@ -1,6 +1,6 @@
 //! A cluster that the rehearsal has built, and steps on it in this process.
 
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::PathBuf;
 use std::sync::Mutex;

@@ -73,6 +73,13 @@ pub struct SweepInput {
     /// always one.
     #[serde(default)]
     pub tag_names: BTreeSet<String>,
+    /// Pause before looking again, in seconds; the agent's own setting when not given.
+    #[serde(default)]
+    pub confirm_pause_s: Option<u64>,
+    /// True when the operation's own `record` step, or one of an earlier operation, asked the cluster and the
+    /// cloud and heard everything.
+    #[serde(skip)]
+    pub recorded: bool,
 }
 
 fn retain() -> DataPolicy {
@@ -92,7 +99,23 @@ impl SweepInput {
         if let Some(cloud) = input.pointer("/earlier/record/cloud").filter(|cloud| !cloud.is_null()) {
             read.record = read.record.with(serde_json::from_value(cloud.clone()).map_err(fault)?);
         }
+        let says = |field: &str, wanted: Value| input.pointer(&format!("/earlier/record/{field}")) == Some(&wanted);
+        read.recorded = says("state", "done".into()) || says("recorded_before", true.into());
         Ok(read)
+    }
+
+    /// Why nothing in the cloud could be told to be the cluster's, whatever is there: the cluster was not asked,
+    /// and nobody says under which name it goes. None when something could.
+    #[must_use]
+    pub fn in_the_dark(&self) -> Option<String> {
+        let knows = self.recorded
+            || !self.record.objects.is_empty()
+            || !self.record.tag_names.is_empty()
+            || !self.tag_names.is_empty();
+        (!knows).then(|| {
+            let why = self.record.unverified.as_deref().unwrap_or("the cluster could not be asked what is its own");
+            format!("neither objects of the cluster nor its name in tags are on record: {why}")
+        })
     }
 }
 
@@ -138,6 +161,22 @@ mod tests {
             "data stay where nothing is said"
         );
         assert!(SweepInput::read(&json!({"policy": "shred"})).is_err());
+        assert_eq!(read.confirm_pause_s, None);
+    }
+
+    #[test]
+    fn a_sweep_that_knows_neither_objects_nor_names_is_in_the_dark_unless_the_cluster_said_that_it_has_none() {
+        let dark = |input: Value| SweepInput::read(&input).unwrap().in_the_dark();
+        let nothing = json!({"tag_names": [], "objects": [], "missing": []});
+        let record = |state: &str| json!({"earlier": {"record": {"state": state, "cloud": nothing}}});
+        assert!(dark(json!({})).is_some() && dark(record("skipped")).is_some());
+        let unverified = json!({"earlier": {"record": {"state": "unverified", "cloud": {"unverified": "no keys"}}}});
+        assert!(dark(unverified).unwrap().ends_with("no keys"));
+        assert_eq!(dark(record("done")), None);
+        let before = json!({"earlier": {"record": {"state": "skipped", "recorded_before": true, "cloud": nothing}}});
+        assert_eq!(dark(before), None, "it was heard before the cluster died");
+        assert_eq!(dark(json!({"tag_names": ["prod-web"]})), None);
+        assert_eq!(dark(json!({"record": {"tag_names": ["prod-web"]}})), None);
     }
 
     #[test]
