@@ -32,6 +32,7 @@ use crate::service::Service;
 use crate::service::dispatch::{Dispatch, DispatchParts};
 use crate::service::leases::Leases;
 use crate::service::lines::Lines;
+use crate::service::orphans::Scans;
 use crate::service::presence::Presence;
 use crate::service::revocations::Refresh;
 use crate::service::spec_secrets::SpecVault;
@@ -82,6 +83,7 @@ pub struct Controller<L = TcpListener> {
     renewals: Arc<Vec<Renewal>>,
     look_at_certificates: Arc<Notify>,
     of_users: OfUsers,
+    service: Service,
     clock: Clock,
     shutdown: Shutdown,
     rest_address: SocketAddr,
@@ -188,6 +190,7 @@ impl<L: Listener> Controller<L> {
             chain: Arc::new(config.operations.chain.clone()),
             scopes,
             removals: config.operations.removals,
+            scans: Scans { interval: config.orphans.scan_interval, since: clock.now() },
             stale_after: config.health.stale_after,
         };
         let own = |names: &[String]| Source::Own(names.to_vec());
@@ -220,7 +223,7 @@ impl<L: Listener> Controller<L> {
             shutdown: shutdown.clone(),
         });
         let rest_state = RestState::new(RestParts {
-            service,
+            service: service.clone(),
             tokens,
             signing_keys: Arc::clone(&of_users.keys),
             mac_key: cursor_key,
@@ -280,6 +283,7 @@ impl<L: Listener> Controller<L> {
             renewals,
             look_at_certificates: Arc::default(),
             of_users,
+            service,
             clock,
             shutdown,
             _lock: lock,
@@ -340,6 +344,7 @@ impl<L: Listener> Controller<L> {
         let (anchor, clock, store) = (Arc::clone(&self.of_users.anchor), self.clock, Arc::clone(&self.store));
         reconcile::start(&tasks, Arc::clone(&store), Arc::clone(&self.dispatch), clock.clone(), &stop);
         reconcile::start_of_users(&tasks, self.of_users, Arc::clone(&store), clock.clone(), &stop);
+        reconcile::scan_for_orphans(&tasks, self.service, &stop);
         reconcile::cut_connections(&tasks, Arc::clone(&store), self.cuts, &stop);
         reconcile::renew_certificates(&tasks, self.renewals, self.look_at_certificates, &stop);
         let dispatch = Arc::clone(&self.dispatch);

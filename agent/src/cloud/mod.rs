@@ -2,7 +2,7 @@
 //!
 //! Everything that decides is pure: whether an object belongs to the cluster ([`belonging`]), what goes and
 //! what stays ([`plan`]), in which order ([`order`]), what it costs ([`price`]), what is an orphan
-//! ([`orphans`]). [`sweep`] acts on it through [`CloudSweeper`], the seam behind which a cloud is, and
+//! ([`orphans`]). [`preview`] tells what would go. [`sweep`] acts on it through [`CloudSweeper`], the seam behind which a cloud is, and
 //! writes each deletion to a [`journal`] before and after, so that it may be killed at any moment and simply
 //! be run again.
 //!
@@ -15,6 +15,7 @@ pub mod journal;
 pub mod order;
 pub mod orphans;
 pub mod plan;
+pub mod preview;
 pub mod price;
 pub mod record;
 pub mod steps;

@@ -149,7 +149,7 @@ fn pace(settings: &CloudSection, asked: &SweepInput, console: &dyn Console) -> P
 }
 
 /// The cloud, where the agent was told to look at one, can speak to it and has the keys.
-async fn open(settings: &CloudSection, clock: &Clock) -> Result<Box<dyn CloudSweeper>, CloudFault> {
+pub(super) async fn open(settings: &CloudSection, clock: &Clock) -> Result<Box<dyn CloudSweeper>, CloudFault> {
     if !settings.enabled {
         return Err(CloudFault::NoCredentials("`cloud.enabled` is not set in its configuration".into()));
     }

@@ -7,12 +7,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cratekube_common::domain::cluster::access::KubeconfigRequest;
 use cratekube_common::domain::cluster::preflight::{self, PlannedHosts};
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::query::{Answer, Query, Subject};
-use cratekube_common::domain::removal::OrphanInput;
+use cratekube_common::domain::removal::{OrphanInput, SweepInput};
 use cratekube_common::domain::secret::Secret;
 use cratekube_common::redact;
 use serde_json::json;
@@ -20,9 +21,14 @@ use serde_json::json;
 use super::core::{Core, GLANCES, internal};
 use crate::cloud;
 use crate::kube::issue::issue;
+use crate::kube::removal::record;
 use crate::preflight::{self as look, Looked, Settings};
 use crate::step::input::read_spec;
 use crate::volume::VolumeError;
+
+/// How long a cluster's API is waited for in a preview: less than whoever asked waits, so that the cloud is
+/// looked at all the same.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(6);
 
 /// A kubeconfig for a person.
 pub(super) async fn kubeconfig(core: &Arc<Core>, query: Query) -> Answer {
@@ -78,6 +84,27 @@ fn about(kind: &str, query: &Query) -> Result<Subject, Failure> {
 async fn found(core: &Arc<Core>, about: Subject) -> Result<Found, Failure> {
     let found = core.blocking(move |core| find(core, &about)).await;
     found.map_err(|error| internal(format!("the volume could not be read: {error}"), true, "Ask again."))?
+}
+
+/// What the removal of a cluster would delete in the cloud. Nothing is changed, and what cannot be looked at
+/// makes the answer unverified.
+pub(super) async fn removal_preview(core: &Arc<Core>, query: Query) -> Answer {
+    let about = about("preview of a removal", &query)?;
+    let asked = SweepInput::read(&query.input).map_err(|why| malformed("preview of a removal", &why))?;
+    let cluster = about.cluster;
+    let known = match core.blocking(move |core| find(core, &about)).await {
+        Ok(Ok(found)) => {
+            let ca_sha256 = found.ca_sha256.as_deref();
+            let asking = record::known(&found.working, &core.settings.kubernetes, ca_sha256);
+            let late = |_| Err("the cluster's API does not answer".into());
+            tokio::time::timeout(CLUSTER_PATIENCE, asking).await.unwrap_or_else(late)
+        }
+        Ok(Err(absent)) => Err(absent.message),
+        Err(error) => Err(format!("the volume could not be read: {error}")),
+    };
+    let found = cloud::preview::preview(&core.settings.cloud, cluster, asked, known).await;
+    let said = serde_json::to_string(&found);
+    said.map(Secret::new).map_err(|why| internal(format!("the findings cannot be written: {why}"), false, "Tell us."))
 }
 
 struct Found {

@@ -333,7 +333,7 @@ impl Engine for LocalEngine {
     }
 
     fn answers(&self) -> Vec<QueryKind> {
-        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan, QueryKind::Preflight]
+        vec![QueryKind::Kubeconfig, QueryKind::OrphanScan, QueryKind::Preflight, QueryKind::RemovalPreview]
     }
 
     async fn ask(&self, query: Query) -> Answer {
@@ -341,6 +341,7 @@ impl Engine for LocalEngine {
             QueryKind::Kubeconfig => answer::kubeconfig(&self.core, query).await,
             QueryKind::OrphanScan => answer::orphan_scan(&self.core, &query).await,
             QueryKind::Preflight => answer::preflight(&self.core, query).await,
+            QueryKind::RemovalPreview => answer::removal_preview(&self.core, query).await,
         }
     }
 }

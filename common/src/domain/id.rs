@@ -53,6 +53,8 @@ identifier! {
     SessionId,
     /// A question to an agent.
     QueryId,
+    /// A look for orphans in the cloud.
+    OrphanScanId,
     /// A join token (not the secret itself).
     JoinTokenId,
     /// An API key (not the secret itself).

@@ -24,6 +24,10 @@ spelled! {
         OrphanScan = "orphan-scan",
         /// What the hosts of a planned spec are like: see [`preflight`](super::cluster::preflight).
         Preflight = "preflight",
+        /// What the removal of a cluster would delete in the cloud. Nothing is changed for it. Its input is a
+        /// [`SweepInput`](super::removal::SweepInput), its answer [`SweepFindings`](super::removal::SweepFindings)
+        /// of a dry run.
+        RemovalPreview = "removal-preview",
     }
 }
 
@@ -32,7 +36,7 @@ impl QueryKind {
     #[must_use]
     pub fn about_cluster(self) -> bool {
         match self {
-            Self::Kubeconfig | Self::Preflight => true,
+            Self::Kubeconfig | Self::Preflight | Self::RemovalPreview => true,
             Self::OrphanScan => false,
         }
     }
@@ -42,7 +46,7 @@ impl QueryKind {
     #[must_use]
     pub fn most_patience(self) -> Duration {
         match self {
-            Self::Kubeconfig | Self::Preflight => Duration::from_secs(60),
+            Self::Kubeconfig | Self::Preflight | Self::RemovalPreview => Duration::from_secs(60),
             Self::OrphanScan => Duration::from_secs(15 * 60),
         }
     }

@@ -8,6 +8,7 @@ pub mod install;
 pub mod log;
 pub mod metrics;
 pub mod operations;
+pub mod orphans;
 pub mod pki;
 pub mod policy;
 pub mod resources;
@@ -35,6 +36,8 @@ pub struct Config {
     pub install: install::InstallSection,
     /// `[operations]`: what goes along with `rke`, and how often what failed in passing is tried again.
     pub operations: operations::Operations,
+    /// `[orphans]`: how often agents look for objects in the cloud whose clusters are gone.
+    pub orphans: orphans::Orphans,
     /// `[policy]`: what is refused in which environment.
     pub policy: policy::PolicySection,
     /// `[health]`: how long what a check of a cluster found is gone by.
@@ -82,6 +85,7 @@ impl Config {
             agents: agents::Agents::from_field(&o.field("agents")),
             install: install::InstallSection::from_field(&o.field("install")),
             operations: operations::Operations::from_field(&o.field("operations")),
+            orphans: orphans::Orphans::from_field(&o.field("orphans")),
             policy: policy::PolicySection::from_field(&o.field("policy")),
             health: health::Health::from_field(&o.field("health")),
             resources: resources::Resources::from_field(&o.field("resources")),
@@ -173,9 +177,10 @@ mod tests {
             "rest": {"listen": "nowhere", "certificate": "only.pem", "names": [], "trusted_proxies": ["10.0.0.0/8", "::1", "10/8"]},
             "agents": {"lease_ttl": "1s", "heartbeat_interval": 5},
             "install": {"url": "http://c", "agents": "c", "agent_binaries": 1},
-            "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m", "steps": ["verify", "remove", "x"]},
+            "operations": {"attempts": 0, "retry_delay": "1h", "retry_delay_max": "1m", "confirm_pause": "2h", "undelete_window": "400d", "steps": ["verify", "remove", "x"]},
             "policy": {"refuse_end_of_life": "yes", "environments": [{"refuse_below_floor": true}, {"environments": "a b", "x": 1}]},
             "auth": {"max_token_lifetime": "2d", "max_api_key_lifetime": "forever"},
+            "orphans": {"scan_interval": "5 days"},
             "health": {"stale_after": "1s"},
             "resources": {"namespaces": ["kube-system"]},
             "pki": {"key_algorithm": "rsa-1024"},
@@ -201,9 +206,12 @@ mod tests {
             "/log/format",
             "/metrics/listen",
             "/operations/attempts",
+            "/operations/confirm_pause",
             "/operations/retry_delay_max",
             "/operations/steps/1",
             "/operations/steps/2",
+            "/operations/undelete_window",
+            "/orphans/scan_interval",
             "/pki/key_algorithm",
             "/policy/environments/0/environments",
             "/policy/environments/1/environments",

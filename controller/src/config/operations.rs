@@ -17,6 +17,8 @@ const DEFAULT_DELAY_MAX: Duration = Duration::from_secs(600);
 
 /// What shows up late in the cloud does so within minutes.
 const DEFAULT_CONFIRM_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// A step that says nothing for much longer counts as hanging.
+const MOST_CONFIRM_PAUSE: Duration = Duration::from_secs(12 * 60);
 /// A month: long enough for somebody to miss a cluster.
 const DEFAULT_UNDELETE_WINDOW: Duration = Duration::from_secs(30 * DAY);
 const DAY: u64 = 24 * 3600;
@@ -70,7 +72,7 @@ impl Operations {
         let steps = o.field("steps");
         let chain = if steps.is_present() { chain(&steps) } else { Chain::default() };
         let pause = o.field("confirm_pause");
-        let confirm_pause = super::duration(&pause, DEFAULT_CONFIRM_PAUSE, Duration::ZERO, Duration::from_secs(3600));
+        let confirm_pause = super::duration(&pause, DEFAULT_CONFIRM_PAUSE, Duration::ZERO, MOST_CONFIRM_PAUSE);
         let window = o.field("undelete_window");
         let (none, year) = (Duration::ZERO, Duration::from_secs(366 * DAY));
         let undelete_days = days(super::duration(&window, DEFAULT_UNDELETE_WINDOW, none, year));

@@ -18,6 +18,7 @@ use crate::edge::renewal::Renewal;
 use crate::grpc::cuts::Cuts;
 use crate::keys::signing::Watched;
 use crate::metrics::Happened;
+use crate::service::Service;
 use crate::service::dispatch::Dispatch;
 use crate::service::revocations::Refresh;
 use crate::store::Store;
@@ -31,6 +32,8 @@ const CUT_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AT_CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 /// How often what other processes revoked or rotated is looked for: it is to take effect within 5 s.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether a scan for orphans is due: they are hours apart.
+const LOOK_WHETHER_DUE_EVERY: Duration = Duration::from_secs(60);
 /// How often what happened is counted: never more of it than a scrape counts in one go.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How old the anchor of the audit log may be: what is cut off within this time is not seen.
@@ -61,6 +64,14 @@ pub fn cut_connections(tasks: &TaskTracker, store: Arc<dyn Store>, cuts: Cuts, s
     tasks.spawn(drive("cuts", CUT_EVERY, stop.clone(), move || {
         let (store, cuts) = (Arc::clone(&store), cuts.clone());
         async move { cuts.pass(&*store).await }
+    }));
+}
+
+/// Has agents look for orphans in the cloud when that is due, until told to stop.
+pub fn scan_for_orphans(tasks: &TaskTracker, service: Service, stop: &CancellationToken) {
+    tasks.spawn(drive("orphans", LOOK_WHETHER_DUE_EVERY, stop.clone(), move || {
+        let service = service.clone();
+        async move { service.scan_when_due().await }
     }));
 }
 

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod openapi;
 pub mod operations;
 mod origin;
+mod orphan_scans;
 mod orphans;
 mod output;
 pub mod problem;

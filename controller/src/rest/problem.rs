@@ -84,6 +84,7 @@ kinds! {
     NotOver          = "operation-not-over",    CONFLICT,               true,  "The operation has not ended", "Wait until it has ended, or cancel it.";
     NotLocked        = "not-locked",            CONFLICT,               false, "No run holds the cluster", "There is nothing to unlock.";
     RunHolds         = "run-holds-cluster",     CONFLICT,               true,  "A run holds the cluster", "Cancel the operation and wait until its run has ended; if its agent will not come back, give the run up first (`force-unlock`).";
+    Scanning         = "orphan-scan-at-work",   CONFLICT,               true,  "A scan for orphans is at work", "Wait until the scan in `scan` has ended.";
     AgentConnected   = "agent-connected",       CONFLICT,               false, "The agent is connected", "Cancel the operation, or drain the agent: nothing is unknown while it is here.";
     AgentHolds       = "agent-holds-runs",      CONFLICT,               false, "The agent holds runs whose ends are not known", "Wait until it comes back, or repeat the request with `force` once it is certain that no `rke` of it is at work.";
     AgentState       = "agent-state",           CONFLICT,               false, "The agent's state does not allow this", "Look at the agent's state; `uncordon` brings one back that is draining.";
@@ -341,6 +342,8 @@ impl From<ServiceError> for Problem {
             ServiceError::NotOver(_) => Self::new(Kind::NotOver, error.to_string()),
             ServiceError::NotLocked => Self::new(Kind::NotLocked, error.to_string()),
             ServiceError::RunHolds => Self::new(Kind::RunHolds, error.to_string()),
+            ServiceError::Scanning(scan) => Self::new(Kind::Scanning, error.to_string())
+                .with_member("scan", json!(format!("/v1/admin/orphan-scans/{scan}"))),
             ServiceError::AgentConnected(_) => Self::new(Kind::AgentConnected, error.to_string()),
             ServiceError::AgentState(_) => Self::new(Kind::AgentState, error.to_string()),
             ServiceError::AgentAway(_) => Self::new(Kind::AgentAway, error.to_string())
@@ -382,6 +385,8 @@ pub struct ProblemDocument {
     errors: Option<Vec<Mistake>>,
     /// The operation that is in the way (`cluster-busy`).
     operation: Option<String>,
+    /// The scan that is in the way (`orphan-scan-at-work`).
+    scan: Option<String>,
     /// Attempts that an agent holds (`agent-holds-runs`).
     attempts: Option<Vec<String>>,
     /// Why (`agent-could-not`).

@@ -10,8 +10,8 @@ use super::problem::Problem;
 use super::state::RestState;
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, openapi, operations, orphans, output, problems, quarantine, resources, revisions, revocations,
-    signing_keys, summary, ui, volumes,
+    join_tokens, openapi, operations, orphan_scans, orphans, output, problems, quarantine, resources, revisions,
+    revocations, signing_keys, summary, ui, volumes,
 };
 
 type Route = (&'static str, MethodRouter<RestState>);
@@ -100,6 +100,8 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/admin/agents/{id}/uncordon", post(agents::change::uncordon)),
         ("/v1/admin/quarantine", get(quarantine::list)),
         ("/v1/admin/orphans", get(orphans::list)),
+        ("/v1/admin/orphan-scans", get(orphan_scans::list).post(orphan_scans::begin)),
+        ("/v1/admin/orphan-scans/{id}", get(orphan_scans::show)),
     ]
 }
 

@@ -103,6 +103,13 @@ impl Lines {
         self.lock().keys().copied().collect()
     }
 
+    /// Agents that are connected and answer questions of a kind.
+    #[must_use]
+    pub fn answering(&self, kind: QueryKind) -> Vec<AgentId> {
+        let lines = self.lock();
+        lines.iter().filter(|(_, line)| line.answers.contains(&kind)).map(|(agent, _)| *agent).collect()
+    }
+
     /// Tells an agent something; one that does not read is cut off. Says whether it was told.
     pub(super) fn order(&self, agent: AgentId, order: Order) -> bool {
         let lines = self.lock();

@@ -20,6 +20,7 @@ pub mod leases;
 pub mod lines;
 pub(crate) mod manifests;
 pub mod operations;
+pub mod orphans;
 pub mod output;
 pub mod preflight;
 pub mod presence;
@@ -43,7 +44,7 @@ use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::cluster::resource::MAX_RESOURCES;
 use cratekube_common::domain::environment::{EnvironmentPattern, Grant};
 use cratekube_common::domain::failure::Failure;
-use cratekube_common::domain::id::{AgentId, AttemptId, OperationId};
+use cratekube_common::domain::id::{AgentId, AttemptId, OperationId, OrphanScanId};
 use cratekube_common::domain::operation::OperationState;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
@@ -83,6 +84,8 @@ pub struct Service {
     pub scopes: Arc<Scopes>,
     /// What holds for every removal.
     pub removals: Removals,
+    /// What holds for scans for orphans.
+    pub scans: orphans::Scans,
     /// What a check of a cluster found longer ago than this is not gone by.
     pub stale_after: Duration,
 }
@@ -177,6 +180,9 @@ pub enum ServiceError {
     /// A run holds the cluster.
     #[error("a run of the removal is at work, or its end is not known")]
     RunHolds,
+    /// Another scan for orphans is at work.
+    #[error("the scan {0} is at work")]
+    Scanning(OrphanScanId),
     /// The agent that holds the run is connected.
     #[error("agent {0}, which holds the cluster's run, is connected")]
     AgentConnected(AgentId),

@@ -1,14 +1,19 @@
 //! Removing clusters: asking for it, ending what cannot be finished, and telling what is left.
 
+use cratekube_common::domain::cluster::{Cluster, ClusterPhase};
 use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::{Operation, OperationKind};
-use cratekube_common::domain::removal::{DataPolicy, RemovalWish};
+use cratekube_common::domain::query::QueryKind;
+use cratekube_common::domain::removal::{DataPolicy, RemovalOptions, RemovalWish, SweepFindings};
+use cratekube_common::domain::secret::Secret;
+use cratekube_common::domain::task::TaskKind;
 
 use super::clusters::{IdempotencyKey, Receipt};
+use super::questions::unreadable;
 use super::{Actor, Service, ServiceError};
 use crate::plan::residue::{Residue, residue};
-use crate::store::{AbandonRemoval, Abandoned, AcceptOperation};
+use crate::store::{AbandonRemoval, Abandoned, AcceptOperation, PresentCluster};
 
 /// A cluster that is to go.
 #[derive(Debug, Clone)]
@@ -27,7 +32,53 @@ pub struct UnwantedCluster {
     pub if_revision: Option<u64>,
 }
 
+/// What a removal would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// What its steps would be told.
+    pub options: RemovalOptions,
+    /// Its steps, in order.
+    pub steps: Vec<TaskKind>,
+    /// Why it would be refused now.
+    pub refused_because: Vec<String>,
+    /// What the agent sees in the cloud now; or why it could not be asked.
+    pub cloud: Result<SweepFindings, String>,
+}
+
 impl Service {
+    /// What the removal of a cluster would do. Nothing is recorded and nothing is changed. Where its agent cannot
+    /// be asked, what earlier removals recorded is all that is known.
+    ///
+    /// # Errors
+    /// When there is no such cluster, or the store fails.
+    pub async fn preview_removal(
+        &self,
+        (environment, name): (&EnvironmentName, &ClusterName),
+        policy: DataPolicy,
+        hosts_terminated: bool,
+    ) -> Result<Preview, ServiceError> {
+        let present = self.store.present_cluster(environment, name).await?.ok_or(ServiceError::NotFound)?;
+        let PresentCluster { cluster, agent, .. } = present;
+        if cluster.phase == ClusterPhase::Removed {
+            return Err(ServiceError::NotFound);
+        }
+        let wish = self.removal_wish(policy, hosts_terminated);
+        let options = self.store.removal_options(cluster.id, wish).await?;
+        let input = serde_json::to_value(&options).unwrap_or_default();
+        let answer = self.ask(&cluster, agent.as_ref(), QueryKind::RemovalPreview, input).await;
+        let read =
+            |answer: Secret| serde_json::from_str(answer.expose()).map_err(|fault| unreadable(&fault.to_string()));
+        let cloud = answer.and_then(read).map_err(|fault| fault.to_string());
+        let mut refused_because = Vec::new();
+        if cluster.deletion_protection {
+            refused_because.push(ServiceError::Protected.to_string());
+        }
+        refused_because.extend(cluster.operation.map(|at_work| ServiceError::Busy(at_work).to_string()));
+        Ok(Preview { options, steps: self.chain.tasks(OperationKind::Remove), refused_because, cloud, cluster })
+    }
+
     /// Records that a cluster is to be removed.
     ///
     /// # Errors

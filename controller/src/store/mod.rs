@@ -34,11 +34,13 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::id::{
+    AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, OrphanScanId, TaskId, VolumeId,
+};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
-use cratekube_common::domain::removal::{RemovalOptions, RemovalWish};
+use cratekube_common::domain::removal::{OrphanInput, RemovalOptions, RemovalWish};
 use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
@@ -377,6 +379,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Clusters on volumes that are not known here, or otherwise.
     async fn orphans(&self, page: PageRequest) -> Result<Page<Orphan>, StoreError>;
+
+    // --- orphans in the cloud -----------------------------------------------------------------
+
+    /// Begins a look for orphans, if none is at work.
+    async fn begin_orphan_scan(&self, request: BeginOrphanScan) -> Result<OrphanScanBegun, StoreError>;
+
+    /// Ends it with what was found. False when it had ended.
+    async fn end_orphan_scan(
+        &self,
+        id: OrphanScanId,
+        results: Vec<OrphanScanResult>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// One look for orphans.
+    async fn orphan_scan(&self, id: OrphanScanId) -> Result<Option<OrphanScan>, StoreError>;
+
+    /// Looks for orphans, newest first; older ones than the last month of them are forgotten.
+    async fn orphan_scans(&self, page: PageRequest) -> Result<Page<OrphanScan>, StoreError>;
+
+    /// By which names tags may speak of clusters that are there, or were.
+    async fn orphan_input(&self) -> Result<OrphanInput, StoreError>;
 
     // --- housekeeping -------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ const ONE_ATTEMPT: &str = "steps = []\nattempts = 1";
 /// What fails in passing is tried again soon.
 const SOON_AGAIN: &str = "steps = []\nattempts = 3\nretry_delay = \"100ms\"\nretry_delay_max = \"1s\"";
 /// With everything that goes along with `rke`.
-const WHOLE: &str = "attempts = 1";
+const WHOLE: &str = "attempts = 1\nconfirm_pause = \"0s\"";
 
 /// What a story's processes log: enough to see why it failed.
 const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";

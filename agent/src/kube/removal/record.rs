@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cratekube_common::domain::removal::{CloudRecord, KnownToCluster};
 use cratekube_common::runtime::files;
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use super::{all, name_of, reach, skipped, standing, text, with};
 use crate::cloud;
+use crate::config::KubernetesSection;
+use crate::kube::admin::AdminConfig;
 use crate::kube::api::Api;
 use crate::step::{Console, StepInput};
 use crate::volume::layout::ClusterDir;
@@ -108,6 +110,25 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     let warnings = faults.iter().map(|fault| format!("not everything could be recorded: {fault}")).collect();
     let more = json!({"kubernetes": said.bounded(), "cloud": kept.cloud, "recorded_before": kept.complete});
     StepOutcome { failure: None, warnings, findings: with(standing(&faults), more) }
+}
+
+/// What a cluster says of objects in the cloud, asked once and kept nowhere.
+///
+/// # Errors
+/// Why it was not asked, or did not say everything.
+pub async fn known(
+    working: &Path,
+    settings: &KubernetesSection,
+    ca_sha256: Option<&str>,
+) -> Result<KnownToCluster, String> {
+    let admin = AdminConfig::read(working).map_err(|failure| failure.message)?;
+    if ca_sha256.is_some_and(|known| admin.ca_sha256().as_deref() != Some(known)) {
+        return Err("the kubeconfig in the working directory is of another CA than the one on record".into());
+    }
+    let api = Api::new(&admin, settings).map_err(|failure| failure.message)?.once();
+    let mut faults = Vec::new();
+    let said = ask(&api, &mut faults).await;
+    if faults.is_empty() { Ok(said.known()) } else { Err(faults.join("; ")) }
 }
 
 async fn ask(api: &Api, faults: &mut Vec<String>) -> Said {

@@ -25,10 +25,15 @@ Examples:
   cratekube cluster get web -e prod
   cratekube cluster get web -e prod -o yaml")]
     Get(One),
-    /// Remove a cluster
+    /// Remove a cluster, step by step, with everything that it made in the cloud
+    ///
+    /// Volumes and their snapshots are kept unless `--data-policy` says otherwise. What is left when it has
+    /// ended is told by `cratekube operation residue`.
     #[command(after_help = "\
-Example:
-  cratekube cluster delete web -e prod --reason 'moved to the new region' --wait")]
+Examples:
+  cratekube cluster delete web -e prod --dry-run --data-policy delete
+  cratekube cluster delete web -e prod --reason 'moved to the new region' --wait
+  cratekube cluster delete web -e prod --reason 'the stage is over' --data-policy snapshot --hosts-terminated")]
     Delete(Delete),
     /// List the sealed generations of a cluster's state, newest first
     #[command(after_help = "Example:\n  cratekube cluster generations web -e prod")]
@@ -135,10 +140,43 @@ pub(in crate::client) struct List {
 pub(in crate::client) struct Delete {
     #[command(flatten)]
     pub(in crate::client) one: One,
-    #[command(flatten)]
-    pub(in crate::client) because: Because,
+    /// Why, in a sentence; it is kept in the audit log
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub(in crate::client) reason: Option<String>,
+    /// What becomes of its volumes and their snapshots
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t)]
+    pub(in crate::client) data_policy: DataPolicy,
+    /// The hosts are about to be terminated: do not clean them
+    #[arg(long)]
+    pub(in crate::client) hosts_terminated: bool,
+    /// Only tell what would go, and what it costs in a month; nothing is changed
+    #[arg(long, conflicts_with = "wait")]
+    pub(in crate::client) dry_run: bool,
     #[command(flatten)]
     pub(in crate::client) waiting: Waiting,
+}
+
+/// What becomes of volumes and their snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(in crate::client) enum DataPolicy {
+    /// They stay, and go on costing
+    #[default]
+    Retain,
+    /// A last snapshot of each volume is taken, then the volume is deleted
+    Snapshot,
+    /// They are deleted
+    Delete,
+}
+
+impl DataPolicy {
+    /// As the API spells it.
+    pub(in crate::client) fn as_str(self) -> &'static str {
+        match self {
+            Self::Retain => "retain",
+            Self::Snapshot => "snapshot",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 /// Generations of a cluster.

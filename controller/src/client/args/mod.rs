@@ -8,6 +8,7 @@ pub(super) mod audit;
 pub(super) mod cluster;
 pub(super) mod login;
 pub(super) mod operation;
+pub(super) mod orphan;
 pub(super) mod resource;
 pub(super) mod signing_key;
 pub(super) mod volume;
@@ -99,6 +100,9 @@ pub(super) enum Command {
     /// State volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::VolumeCommand),
+    /// Objects in the cloud whose clusters are gone (administrators)
+    #[command(subcommand, visible_alias = "orphans")]
+    Orphan(orphan::OrphanCommand),
     /// What needs somebody, most urgent first
     #[command(after_help = "Example:\n  cratekube summary")]
     Summary,

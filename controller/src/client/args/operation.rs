@@ -7,7 +7,7 @@ use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::runtime::settings::parse_duration;
 
-use super::{Most, Waiting};
+use super::{Because, Most, Waiting};
 
 /// What can be done with operations.
 #[derive(Debug, Subcommand)]
@@ -48,6 +48,29 @@ Example:
 Example:
   cratekube operation retry 01936f3e-7c00-7000-8000-000000000001 --wait")]
     Retry(Ended),
+    /// End a removal that cannot be finished; whatever is left of its cluster stays (administrators)
+    ///
+    /// The cluster counts as removed and its name is free. `residue` lists what is known to be left. Give a run
+    /// that is out of touch up first: `cratekube cluster force-unlock`.
+    #[command(after_help = "\
+Example:
+  cratekube operation abandon 01936f3e-7c00-7000-8000-000000000001 --reason 'the account is closed'")]
+    Abandon(Abandon),
+    /// Tell what a removal left behind: found, deleted, kept and why, with costs; signed in `-o json`
+    #[command(after_help = "\
+Examples:
+  cratekube operation residue 01936f3e-7c00-7000-8000-000000000001
+  cratekube operation residue 01936f3e-7c00-7000-8000-000000000001 -o json > residue.json")]
+    Residue(One),
+}
+
+/// Abandon a removal.
+#[derive(Debug, Args)]
+pub(in crate::client) struct Abandon {
+    #[command(flatten)]
+    pub(in crate::client) one: One,
+    #[command(flatten)]
+    pub(in crate::client) because: Because,
 }
 
 /// One operation.

@@ -13,7 +13,7 @@ use crate::client::exit::Exit;
 use crate::client::fault::Fault;
 use crate::client::http::exchange::Ask;
 use crate::client::http::query::with_query;
-use crate::client::show::{CLUSTER, GENERATION};
+use crate::client::show::{CLUSTER, GENERATION, PREVIEW};
 
 pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fault> {
     match command {
@@ -76,7 +76,18 @@ async fn list(session: &Session, wish: List) -> Result<Exit, Fault> {
 }
 
 async fn delete(session: &Session, wish: Delete) -> Result<Exit, Fault> {
-    let path = with_query(&path(session, &wish.one)?, &[("reason", Some(&wish.because.reason))]);
+    let flag = |on: bool| on.then_some("true");
+    let query = [
+        ("reason", wish.reason.as_deref().filter(|_| !wish.dry_run)),
+        ("data_policy", Some(wish.data_policy.as_str())),
+        ("hosts_terminated", flag(wish.hosts_terminated)),
+        ("dry_run", flag(wish.dry_run)),
+    ];
+    let path = with_query(&path(session, &wish.one)?, &query);
+    if wish.dry_run {
+        let preview = session.api.send(&Ask::change(Method::DELETE, path, None).harmless()).await?;
+        return session.printer.one(&PREVIEW, &preview).map(|()| Exit::Done);
+    }
     let ask = session.api.keyed(Method::DELETE, &path, None);
     accepted(session, &ask, wish.waiting.wait, Wish::Success).await
 }

@@ -7,6 +7,7 @@ mod audit;
 mod cluster;
 mod login;
 mod operation;
+mod orphan;
 mod output;
 mod resource;
 mod upkeep;
@@ -127,6 +128,7 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Resource(command) => resource::run(session, command).await,
         args::Command::SigningKey(command) => alarm::signing_keys(session, command).await,
         args::Command::Volume(command) => volume::run(session, command).await,
+        args::Command::Orphan(command) => orphan::run(session, command).await,
         args::Command::Summary => volume::summary(session).await,
         args::Command::Environment(EnvironmentCommand::List) => {
             let items = session.api.environments().await?;

@@ -2,6 +2,7 @@
 
 use cratekube_common::domain::id::OperationId;
 use http::Method;
+use serde_json::json;
 
 use super::watch::{self, Wish, accepted};
 use super::{Session, output};
@@ -9,7 +10,7 @@ use crate::client::args::operation::{List, OperationCommand};
 use crate::client::exit::Exit;
 use crate::client::fault::Fault;
 use crate::client::http::exchange::Ask;
-use crate::client::show::OPERATION;
+use crate::client::show::{OPERATION, RESIDUE};
 
 pub(super) async fn run(session: &Session, command: OperationCommand) -> Result<Exit, Fault> {
     match command {
@@ -29,6 +30,17 @@ pub(super) async fn run(session: &Session, command: OperationCommand) -> Result<
         OperationCommand::Retry(wish) => {
             let ask = session.api.keyed(Method::POST, &format!("{}/retry", path(wish.one.id)), None);
             accepted(session, &ask, wish.waiting.wait, Wish::Success).await
+        }
+        OperationCommand::Abandon(wish) => {
+            let body = json!({"reason": wish.because.reason});
+            let ask = Ask::change(Method::POST, format!("{}/abandon", path(wish.one.id)), Some(body));
+            let answer = session.api.send(&ask).await?;
+            let sentence = "The removal is abandoned; what is left of its cluster stays.";
+            session.printer.said(sentence, &OPERATION, &answer["operation"]).map(|()| Exit::Done)
+        }
+        OperationCommand::Residue(one) => {
+            let residue = session.api.get(&format!("{}/residue", path(one.id))).await?;
+            session.printer.one(&RESIDUE, &residue).map(|()| Exit::Done)
         }
     }
 }

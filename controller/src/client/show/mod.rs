@@ -11,6 +11,7 @@ mod cell;
 mod cluster;
 mod environment;
 mod operation;
+mod removal;
 mod resource;
 mod sheet;
 mod table;
@@ -22,6 +23,7 @@ pub(super) use audit::ENTRY;
 pub(super) use cluster::{CLUSTER, GENERATION};
 pub(super) use environment::ENVIRONMENT;
 pub(super) use operation::{OPERATION, cluster_of, failure};
+pub(super) use removal::{ORPHANS, PREVIEW, RESIDUE, SCAN};
 pub(super) use resource::{HEALTH, RESOURCE};
 pub(super) use volume::{FINDING, VOLUME};
 

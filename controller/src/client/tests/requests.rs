@@ -101,6 +101,33 @@ async fn state_is_brought_back_with_a_reason_from_where_it_was_said() {
     assert!(header(&script.asked()[0], "idempotency-key").is_some());
 }
 
+#[tokio::test]
+async fn a_removal_says_what_becomes_of_data_and_a_dry_run_is_sent_as_one() {
+    let script = Script::of([accepted()]);
+    let line = "cratekube cluster delete web --reason costs --data-policy snapshot --hosts-terminated";
+    assert_eq!(play(&script, line).await.0, Exit::Done);
+    let web = "DELETE /v1/environments/prod/clusters/web";
+    assert_eq!(script.lines(), [format!("{web}?reason=costs&data_policy=snapshot&hosts_terminated=true")]);
+    assert!(header(&script.asked()[0], "idempotency-key").is_some());
+    let script = Script::of([Reply::json(200, &json!({"cluster": {"name": "web"}}))]);
+    assert_eq!(play(&script, "cratekube cluster delete web --dry-run -o name").await.1.out(), "web\n");
+    assert_eq!(script.lines(), [format!("{web}?data_policy=retain&dry_run=true")]);
+    assert_eq!(play(&Script::of([]), "cratekube cluster delete web").await.0, Exit::Usage, "why?");
+}
+
+#[tokio::test]
+async fn a_removal_is_abandoned_with_a_reason_and_a_scan_begins_where_it_is_told() {
+    let script = Script::of([accepted()]);
+    let line = format!("cratekube operation abandon {OPERATION} --reason closed");
+    assert_eq!(play(&script, &line).await.0, Exit::Done);
+    assert_eq!(script.lines(), [format!("POST /v1/operations/{OPERATION}/abandon")]);
+    assert!(script.asked()[0].ends_with("{\"reason\":\"closed\"}"), "{:?}", script.asked());
+    let script = Script::of([Reply::json(202, &json!({"id": "s"}))]);
+    assert_eq!(play(&script, &format!("cratekube orphan scan --agent {OPERATION}")).await.0, Exit::Done);
+    assert_eq!(script.lines(), ["POST /v1/admin/orphan-scans"]);
+    assert!(script.asked()[0].ends_with(&format!("{{\"agent\":\"{OPERATION}\"}}")), "{:?}", script.asked());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kubeconfig_is_written_as_it_is_for_its_owner_alone_and_an_agent_is_waited_for() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -264,3 +264,28 @@ async fn alarms_keys_resources_and_health_as_people_read_them() {
         "certificates": [{"name": "kube-apiserver", "not_after": "1971-01-01T00:00:00.000Z"}]});
     insta::assert_snapshot!("health_sheet", shown("cratekube cluster health web", &health).await);
 }
+
+fn entry(fate: &str) -> Value {
+    json!({"kind": "volume", "id": "vol-1", "name": "pvc-1", "fate": fate, "monthly_cents": 64, "why": "in use\u{1b}[2J"})
+}
+
+#[tokio::test]
+async fn what_a_removal_would_do_and_what_it_left_are_shown_with_costs() {
+    let preview = json!({"cluster": {"environment": "prod", "name": "web"}, "data_policy": "delete",
+        "steps": ["freeze", "remove"], "hosts": ["10.0.0.1"], "refused_because": ["the cluster is protected"],
+        "unverified": null, "monthly_cents_freed": 64, "monthly_cents_kept": 5, "prices": "list",
+        "cloud": {"entries": [entry("would_go")]}});
+    insta::assert_snapshot!("removal_preview", shown("cratekube cluster delete web --dry-run", &preview).await);
+    let report = json!({"operation": OPERATION, "environment": "prod", "cluster": "web", "verdict": "residue",
+        "because": ["volume vol-1 in the cloud: in use"], "data_policy": "delete",
+        "cloud": {"prices": "list", "objects": [entry("left")],
+            "tally": {"monthly_cents_freed": 0, "monthly_cents_left": 64, "monthly_cents_kept": 0}},
+        "steps": [{"step": "sweep", "state": "succeeded", "outcome": "done", "why": null}],
+        "hosts": [{"address": "10.0.0.1", "outcome": "cleaned", "detail": "clean"}],
+        "tombstone": {"shred_after": "2026-12-25T00:00:00Z"}, "abandoned": {"by": "eve", "reason": "closed"}});
+    let line = format!("cratekube operation residue {OPERATION}");
+    insta::assert_snapshot!("residue_sheet", shown(&line, &json!({"report": report, "jws": "a.b.c"})).await);
+    let group = json!({"name": "gone", "reason": "removed", "count": 3, "age_days": 24, "monthly_cents": 192});
+    let orphans = json!({"items": [], "cloud": {"results": [{"name": "bastion-1", "findings": {"groups": [group]}}]}});
+    insta::assert_snapshot!("orphans_table", shown("cratekube orphan list", &orphans).await);
+}

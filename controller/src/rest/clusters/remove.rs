@@ -1,7 +1,8 @@
 //! `DELETE /v1/environments/{env}/clusters/{name}`: asks for a cluster's removal.
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use cratekube_common::domain::environment::Role;
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::removal::DataPolicy;
@@ -19,6 +20,8 @@ use crate::rest::problem::Problem;
 use crate::rest::query::{self, Params, invalid};
 use crate::rest::reason;
 use crate::rest::state::RestState;
+use crate::rest::views::PreviewView;
+use crate::service::ServiceError;
 use crate::service::removal::UnwantedCluster;
 
 /// Why a cluster goes, and what becomes of what it leaves.
@@ -39,14 +42,20 @@ pub(in crate::rest) struct Removal {
 
 /// Ask for a cluster's removal. It is recorded when you are answered; watch the operation for its steps, each with
 /// what it found and what it waits for, and read its residue report when it has ended.
+///
+/// With `dry_run=true` nothing is recorded or changed, and no reason is needed: you are told what would go, with
+/// what it costs in a month. The cluster's agent looks at the cloud for that; where it cannot be asked, the
+/// answer has what earlier removals recorded, and says in `unverified` why it knows no more.
 #[utoipa::path(delete, path = "/v1/environments/{env}/clusters/{name}", tag = "clusters", request_body = Option<Removal>,
     params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster"),
         ("reason" = Option<String>, Query, description = "Why, when it is not in the body; one of the two is required"),
         ("data_policy" = Option<String>, Query, description = "As in the body: `retain` (default), `snapshot` or `delete`"),
         ("hosts_terminated" = Option<bool>, Query, description = "As in the body"),
+        ("dry_run" = Option<bool>, Query, description = "Only tell what would happen"),
         ("If-Match" = Option<String>, Header, description = "Only if the cluster still has this `ETag`"),
         crate::rest::openapi::IdempotencyHeader),
-    responses((status = 202, description = "Recorded", body = Accepted, headers(("Location" = String, description = "The operation")))))]
+    responses((status = 202, description = "Recorded", body = Accepted, headers(("Location" = String, description = "The operation"))),
+        (status = 200, description = "What would happen, with `dry_run`", body = PreviewView)))]
 pub(in crate::rest) async fn remove(
     State(state): State<RestState>,
     caller: Caller,
@@ -59,6 +68,15 @@ pub(in crate::rest) async fn remove(
     let (wanted, headers) = Wanted::read(&state, request).await?;
     let if_revision = if_match(&headers)?;
     let Wanted { reason, data_policy, hosts_terminated } = wanted;
+    let Some(reason) = reason else {
+        let place = (&environment, &name);
+        let preview = state.service.preview_removal(place, data_policy, hosts_terminated).await?;
+        if let Some(revision) = if_revision.filter(|revision| *revision != preview.cluster.revision) {
+            tracing::debug!(revision, "a preview of another revision was asked for");
+            return Err(ServiceError::Changed(preview.cluster.revision).into());
+        }
+        return Ok(Json(PreviewView::from(&preview)).into_response());
+    };
     let action = format!("remove {environment}/{name}");
     let said = json!([reason, if_revision, data_policy, hosts_terminated]);
     let key = idempotency::key(&state, &headers, &action, &said)?;
@@ -69,14 +87,15 @@ pub(in crate::rest) async fn remove(
 
 /// What a removal is to be.
 struct Wanted {
-    reason: String,
+    /// None for a dry run.
+    reason: Option<String>,
     data_policy: DataPolicy,
     hosts_terminated: bool,
 }
 
 impl Wanted {
     async fn read(state: &RestState, request: Request) -> Result<(Self, HeaderMap), Problem> {
-        let params = Params::read(request.uri(), &["reason", "data_policy", "hosts_terminated"])?;
+        let params = Params::read(request.uri(), &["reason", "data_policy", "hosts_terminated", "dry_run"])?;
         let (parts, sent) = request.into_parts();
         let document = body::optional_json(&parts.headers, sent, state.limits.body_bytes).await?;
         Ok((Self::from(&params, document.as_ref())?, parts.headers))
@@ -85,16 +104,22 @@ impl Wanted {
     fn from(params: &Params, document: Option<&Value>) -> Result<Self, Problem> {
         let notes = Notes::default();
         let mut body = document.and_then(|document| Field::root(document, &notes).object_or_empty());
-        let reason = reason::among(params, body.as_mut())?;
+        let dry_run = params.flag("dry_run")?;
+        let said = |body: &mut Object<'_>| body.field("reason").is_present();
+        let silent = params.text("reason").is_none() && !body.as_mut().is_some_and(said);
+        // A reason that is none is a mistake of a dry run, too; that there is none is not.
+        let reason = if dry_run && silent { None } else { reason::among(params, body.as_mut())? };
         let data_policy = policy(params, body.as_mut())?;
         let hosts_terminated = terminated(params, body.as_mut())?;
         body.into_iter().for_each(Object::finish);
         let mut faults = notes.into_faults();
-        if reason.is_none() && faults.is_acceptable() {
+        if reason.is_none() && faults.is_acceptable() && !dry_run {
             faults.errors.push(reason::missing());
         }
-        let reason = reason.filter(|_| faults.is_acceptable()).ok_or_else(|| Problem::validation(faults.errors))?;
-        Ok(Self { reason, data_policy, hosts_terminated })
+        if !faults.is_acceptable() {
+            return Err(Problem::validation(faults.errors));
+        }
+        Ok(Self { reason: reason.filter(|_| !dry_run), data_policy, hosts_terminated })
     }
 }
 
@@ -123,6 +148,8 @@ fn once(parameter: &str, in_query: bool, in_body: Option<&Field<'_>>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use cratekube_common::domain::query::QueryKind;
+    use cratekube_common::domain::secret::Secret;
     use http::{Method, StatusCode};
     use serde_json::json;
 
@@ -171,6 +198,50 @@ mod tests {
         let kinds: Vec<_> = detail["tasks"].as_array().unwrap().iter().map(|task| task["kind"].clone()).collect();
         let all = ["freeze", "record", "release", "remove", "clean-hosts", "sweep", "confirm", "tombstone"];
         assert_eq!(kinds, all);
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_tells_what_would_go_and_what_it_costs_and_records_nothing() {
+        let world = World::new().await;
+        let built = world.ready("web").await;
+        let path = format!("{WEB}?dry_run=true&data_policy=delete");
+        let before = world.audit().await.len();
+        let away = world.ask(Method::DELETE, &path).send().await;
+        assert_eq!(away.status, StatusCode::OK, "{}", away.text());
+        let away = away.json();
+        assert!(away["unverified"].as_str().unwrap().contains("not connected"), "{away}");
+        assert_eq!((&away["cloud"], &away["monthly_cents_freed"]), (&json!(null), &json!(null)));
+        let mut agent = world.connect(built.bastion, vec![QueryKind::RemovalPreview]).await;
+        let answering = async {
+            let question = agent.asked().await;
+            assert_eq!(
+                (&question.input["policy"], &question.input["record"]["objects"]),
+                (&json!("delete"), &json!([]))
+            );
+            let entry =
+                json!({"kind": "volume", "id": "vol-1", "region": "r", "fate": "would_go", "monthly_cents": 80});
+            let tally = json!({"found": 1, "deleted": 0, "already_gone": 0, "would_go": 1, "left": 0, "kept": 0,
+                "monthly_cents_freed": 80, "monthly_cents_left": 0, "monthly_cents_kept": 0});
+            let seen = json!({"verdict": "left", "dry_run": true, "policy": "delete", "at": "2026-11-25T12:00:00Z",
+                "prices": "list", "tally": tally, "entries": [entry]});
+            agent.answer(&question, Ok(Secret::new(seen.to_string())));
+        };
+        let (answer, ()) = tokio::join!(world.ask(Method::DELETE, &path).send(), answering);
+        let told = answer.json();
+        assert_eq!(
+            (&told["unverified"], &told["monthly_cents_freed"], &told["prices"]),
+            (&json!(null), &json!(80), &json!("list"))
+        );
+        assert_eq!(told["cloud"]["entries"][0]["id"], "vol-1");
+        assert_eq!((&told["steps"][0], &told["hosts"]), (&json!("freeze"), &json!(["10.0.0.1"])));
+        assert_eq!(told["refused_because"], json!([]));
+        assert_eq!(world.get(WEB).await.json()["phase"], "ready");
+        assert_eq!(world.get("/v1/operations").await.json()["items"].as_array().unwrap().len(), 1);
+        assert_eq!(world.audit().await.len(), before, "nothing was done");
+        let stale = world.ask(Method::DELETE, &path).header("if-match", "\"7\"").send().await;
+        assert_eq!(stale.problem(), "revision-changed");
+        let odd = world.ask(Method::DELETE, &path).json(&json!({"reason": " "})).send().await;
+        assert_eq!(odd.pointers(), ["/reason"]);
     }
 
     #[tokio::test]

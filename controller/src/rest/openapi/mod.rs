@@ -18,8 +18,8 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
     agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
-    join_tokens, operations, orphans, output, problems, quarantine, resources, revisions, revocations, signing_keys,
-    summary, ui, volumes,
+    join_tokens, operations, orphan_scans, orphans, output, problems, quarantine, resources, revisions, revocations,
+    signing_keys, summary, ui, volumes,
 };
 
 pub(super) use spec::Spec;
@@ -128,6 +128,9 @@ pub(super) struct IdempotencyHeader {
         agents::change::drain,
         agents::forget::forget,
         orphans::list,
+        orphan_scans::begin,
+        orphan_scans::list,
+        orphan_scans::show,
         quarantine::list
     ),
     components(schemas(ProblemDocument)),

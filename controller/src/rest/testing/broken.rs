@@ -12,11 +12,13 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::id::{
+    AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, OrphanScanId, TaskId, VolumeId,
+};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
-use cratekube_common::domain::removal::{RemovalOptions, RemovalWish};
+use cratekube_common::domain::removal::{OrphanInput, RemovalOptions, RemovalWish};
 use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
@@ -61,6 +63,11 @@ every_verb! {
     accept_rotation(_a: AcceptOperation, _b: Rotation) -> Acceptance;
     accept_removal(_a: AcceptOperation, _b: RemovalWish) -> Acceptance;
     abandon_removal(_a: AbandonRemoval) -> Abandoned;
+    begin_orphan_scan(_a: BeginOrphanScan) -> OrphanScanBegun;
+    end_orphan_scan(_a: OrphanScanId, _b: Vec<OrphanScanResult>, _c: Timestamp) -> bool;
+    orphan_scan(_a: OrphanScanId) -> Option<OrphanScan>;
+    orphan_scans(_a: PageRequest) -> Page<OrphanScan>;
+    orphan_input() -> OrphanInput;
     removal(_a: OperationId) -> Option<RemovalRecord>;
     removal_options(_a: ClusterId, _b: RemovalWish) -> RemovalOptions;
     accept_reconfigure(_a: AcceptReconfigure) -> Acceptance;

@@ -217,6 +217,7 @@ impl World {
             policy,
             chain: Arc::new(Chain::default()),
             scopes,
+            scans: crate::service::orphans::Scans { interval: None, since: house.now() },
             removals: crate::config::operations::Removals::default(),
             stale_after: Duration::from_secs(24 * 3_600),
         };

@@ -33,6 +33,7 @@ mod lease;
 mod masking;
 mod migrate;
 mod operations;
+mod orphans;
 mod output;
 mod page;
 mod readers;

@@ -13,11 +13,13 @@ use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::cluster::resource::ResourceName;
 use cratekube_common::domain::cluster::spec::Secrets;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::{AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, TaskId, VolumeId};
+use cratekube_common::domain::id::{
+    AgentId, AttemptId, ClusterId, JoinTokenId, OperationId, OrphanScanId, TaskId, VolumeId,
+};
 use cratekube_common::domain::name::{ClusterName, EnvironmentName};
 use cratekube_common::domain::operation::Operation;
 use cratekube_common::domain::progress::Progress;
-use cratekube_common::domain::removal::{RemovalOptions, RemovalWish};
+use cratekube_common::domain::removal::{OrphanInput, RemovalOptions, RemovalWish};
 use cratekube_common::domain::revocation::Revocation;
 use cratekube_common::domain::run::{Rotation, RunReport, RunVerdict};
 use cratekube_common::domain::time::Timestamp;
@@ -26,18 +28,19 @@ use tokio::sync::watch;
 use super::super::{
     AbandonRemoval, Abandoned, AcceptOperation, AcceptProvision, AcceptReconfigure, Acceptance, Acknowledge,
     Acknowledged, AgentChanged, ApiKeyUsed, Applied, AttemptRecord, Attention, AuditFilter, AuditLink, AuditRecord,
-    BarAgent, Barred, CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter, ConnectAgent, Cut,
-    DeleteResource, EnrollAgent, Enrolled, EnvironmentSummary, Event, EventFilter, Events, Evidence, Figures,
-    ForceUnlock, Forced, ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken,
+    BarAgent, Barred, BeginOrphanScan, CancelOperation, Cancellation, CertificateRecord, ChangeAgent, ClusterFilter,
+    ConnectAgent, Cut, DeleteResource, EnrollAgent, Enrolled, EnvironmentSummary, Event, EventFilter, Events, Evidence,
+    Figures, ForceUnlock, Forced, ForgetAgent, Forgotten, HealthRecord, HeartbeatFacts, Idempotency, InventoryTaken,
     JoinTokenRecord, KubeconfigIssued, LeaseTasks, LeasedTask, NewApiKey, NewJoinToken, OperationFilter, Orphan,
-    OutputAppended, OutputPiece, Page, PageRequest, PresentCluster, ProtectCluster, Protected, PutResource,
-    RemovalRecord, RenewAgent, Renewed, Resource, ResourceChange, Revision, RingAlarm, SealedResource, Settled, Store,
-    StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate, VolumeRecord, Withdrawn,
+    OrphanScan, OrphanScanBegun, OrphanScanResult, OutputAppended, OutputPiece, Page, PageRequest, PresentCluster,
+    ProtectCluster, Protected, PutResource, RemovalRecord, RenewAgent, Renewed, Resource, ResourceChange, Revision,
+    RingAlarm, SealedResource, Settled, Store, StoreError, TakeInventory, TaskRecord, UseApiKey, UseCertificate,
+    VolumeRecord, Withdrawn,
 };
 use super::{
     SqliteStore, accept, access, agents, alarms, attempts, attention, audit, bars, certificates, clusters, connect,
-    defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, reconfigure, removal,
-    resources, restored, retries, revisions, settle, users,
+    defaults, ending, enroll, events, evidence, figures, health, inventory, lease, operations, orphans, reconfigure,
+    removal, resources, restored, retries, revisions, settle, users,
 };
 use crate::plan::settle::RetryPolicy;
 
@@ -404,6 +407,31 @@ impl Store for SqliteStore {
 
     async fn open_alarms(&self) -> Result<Vec<(AlarmKind, u64)>, StoreError> {
         self.readers.scan(alarms::open).await
+    }
+
+    async fn begin_orphan_scan(&self, request: BeginOrphanScan) -> Result<OrphanScanBegun, StoreError> {
+        self.writer.run(move |db| orphans::begin(db, &request)).await
+    }
+
+    async fn end_orphan_scan(
+        &self,
+        id: OrphanScanId,
+        results: Vec<OrphanScanResult>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.writer.run(move |db| orphans::end(db, id, &results, now)).await
+    }
+
+    async fn orphan_scan(&self, id: OrphanScanId) -> Result<Option<OrphanScan>, StoreError> {
+        self.readers.scan(move |db| orphans::by_id(db, id)).await
+    }
+
+    async fn orphan_scans(&self, page: PageRequest) -> Result<Page<OrphanScan>, StoreError> {
+        self.readers.scan(move |db| orphans::list(db, &page)).await
+    }
+
+    async fn orphan_input(&self) -> Result<OrphanInput, StoreError> {
+        self.readers.scan(orphans::input).await
     }
 
     async fn audit(&self, entry: AuditEntry, now: Timestamp) -> Result<(), StoreError> {
