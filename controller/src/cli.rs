@@ -174,10 +174,22 @@ pub fn main() -> ExitCode {
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _nobody_reads = writeln!(std::io::stderr(), "cratekube-controller: {error:#}");
+            let _nobody_reads = writeln!(std::io::stderr(), "cratekube-controller: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes. Many quote their cause themselves: nothing is said twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !words.ends_with(&cause) {
+            words.push_str(if words.is_empty() { "" } else { ": " });
+            words.push_str(&cause);
+        }
+    }
+    words
 }
 
 impl Cli {
@@ -354,5 +366,19 @@ fn local_audit(action: &str, object: String, detail: String, mint: &Mint) -> Aud
         outcome: AuditOutcome::Allowed,
         detail,
         request_id: mint.id::<SessionId>().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_each_of_its_causes_once() {
+        let gone = || std::io::Error::other("no such file");
+        let quoting = crate::pki::PkiError::File { path: "/data".into(), source: gone() };
+        assert_eq!(told(&quoting.into()), "cannot use /data: no such file");
+        let plain = Err::<(), _>(gone()).context("reading the key").unwrap_err();
+        assert_eq!(told(&plain), "reading the key: no such file");
     }
 }

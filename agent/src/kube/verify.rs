@@ -125,7 +125,7 @@ impl<'a> Verifier<'a> {
                 Err(why) => faults.push(format!("{host}: {why}")),
             }
         }
-        let evidence = format!("{count} API servers answer with certificates of the cluster's CA");
+        let evidence = format!("all API servers ({count}) answer with certificates of the cluster's CA");
         checked("api", Ok(if faults.is_empty() { Ok(evidence) } else { Err(faults.join("; ")) }))
     }
 
