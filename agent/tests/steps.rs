@@ -153,3 +153,33 @@ fn a_scan_for_orphans_is_answered_and_says_when_the_cloud_cannot_be_looked_at() 
     assert_eq!(ask(json!({"living": 7})).unwrap_err().class, FailureClass::Internal);
     agent.close();
 }
+
+#[test]
+fn what_is_kept_of_a_removed_cluster_is_shredded_by_the_agent_when_its_window_is_over_and_not_before() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    world.behave_well(&ca);
+    world.play(Provision);
+    remove_well(&world);
+    let mut agent = world.agent();
+    for (kind, days) in [(Remove, 0), (Tombstone, 0)] {
+        let mut assignment = world.assignment(kind);
+        assignment.input.merge(&json!({"undelete_days": days}));
+        assert_eq!(agent.play(assignment).outcome, RunOutcome::Succeeded);
+    }
+    agent.close();
+    assert!(world.generations().newest().unwrap().is_some(), "nothing is shredded by the step itself");
+    let agent = world.agent();
+    let away = world.volume.join("removed").join(world.cluster.to_string());
+    let is_over = || {
+        agent.runtime.block_on(tokio::task::yield_now());
+        std::thread::yield_now();
+        let note = fs::read(away.join("shredded.json")).unwrap_or_default();
+        serde_json::from_slice(&note).is_ok_and(|note: Value| note["ended_at"].is_string())
+    };
+    assert!((0..5_000_000).any(|_| is_over()));
+    assert!(!away.join("generations").exists() && !away.join("runs").exists() && !world.cluster_dir().exists());
+    agent.close();
+    world.cluster = world.mint.id();
+    world.behave_well(&fixtures::ca("another"));
+    assert_eq!(world.play(Provision).outcome, RunOutcome::Succeeded, "the name is free");
+}
