@@ -8,6 +8,7 @@ use cratekube_common::domain::operation::{Operation, OperationKind, OperationSta
 use super::clusters::{IdempotencyKey, Receipt};
 use super::watch::Watch;
 use super::{Actor, Service, ServiceError};
+use crate::plan::assignment::{self, Waiting};
 use crate::store::{
     AcceptOperation, AttemptRecord, CancelOperation, Cancellation, Evidence, OperationFilter, Orphan, Page,
     PageRequest, TaskRecord,
@@ -19,7 +20,25 @@ impl Service {
     /// # Errors
     /// When there is none, or the store fails.
     pub async fn operation(&self, id: OperationId) -> Result<Operation, ServiceError> {
-        self.store.operation(id).await?.ok_or(ServiceError::NotFound)
+        let mut operation = self.store.operation(id).await?.ok_or(ServiceError::NotFound)?;
+        if let Some(waits) = self.waits_for_absent(&operation).await {
+            operation.waiting_for = Some(waits);
+        }
+        Ok(operation)
+    }
+
+    /// What an operation waits for, where that is an agent that is not here: the store does not know who is.
+    async fn waits_for_absent(&self, operation: &Operation) -> Option<String> {
+        let said = operation.waiting_for.as_deref()?;
+        let present = self.store.present_cluster(&operation.environment, &operation.cluster).await.ok()??;
+        let agent = present.agent.filter(|_| present.cluster.id == operation.cluster_id)?;
+        let waits = |online| {
+            let (name, state) = (agent.name.clone(), agent.state);
+            let waiting = Waiting::VolumeAgent { name, state, online, running: 0, slots: 0 };
+            assignment::waiting_for(&operation.environment, &waiting)
+        };
+        let absent = said == waits(None) && !self.lines.connected().contains(&agent.id);
+        absent.then(|| waits(Some(false)))
     }
 
     /// Operations in the environments that the actor may see, newest first.

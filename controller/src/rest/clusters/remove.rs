@@ -201,6 +201,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_removal_whose_agent_is_away_is_accepted_waits_and_says_why() {
+        let world = World::new().await;
+        let built = world.ready("web").await;
+        let asked = world.ask(Method::DELETE, &format!("{WEB}?reason=x")).send().await;
+        assert_eq!(asked.status, StatusCode::ACCEPTED);
+        let waits = async || world.get(asked.header("location")).await.json();
+        let away = waits().await;
+        assert!(away["waiting_for"].as_str().unwrap().ends_with("is offline."), "{away}");
+        assert_eq!(away["tasks"][0]["blocker"], away["waiting_for"], "the step names what it waits for");
+        let _agent = world.connect(built.bastion, Vec::new()).await;
+        let here = waits().await;
+        assert_eq!(here["waiting_for"], "Agent bastion-1 is to take it.");
+    }
+
+    #[tokio::test]
     async fn a_dry_run_tells_what_would_go_and_what_it_costs_and_records_nothing() {
         let world = World::new().await;
         let built = world.ready("web").await;

@@ -28,6 +28,7 @@ mod removing;
 mod resourcing;
 mod restoring;
 mod retrying;
+mod scanning;
 mod settling;
 mod users;
 
@@ -87,6 +88,7 @@ pub fn stories() -> Vec<&'static Story> {
         accepting::STORIES,
         access::STORIES,
         removing::STORIES,
+        scanning::STORIES,
         changing::STORIES,
         leasing::STORIES,
         chaining::STORIES,
