@@ -33,12 +33,14 @@ impl Sshd {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let programs = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"].map(PathBuf::from);
         let program = programs.into_iter().find(|path| path.exists());
-        let (Some(program), Some((address, port))) = (program, own_address(&host)) else {
-            anyhow::ensure!(std::env::var_os("CI").is_none(), "CI must have sshd, and a name for its machine");
-            writeln!(
-                std::io::stderr(),
-                "SKIPPED {story}: there is no sshd here (package openssh-server), or {host} is no name of this machine"
-            )?;
+        let Some(program) = program else {
+            anyhow::ensure!(std::env::var_os("CI").is_none(), "CI must have sshd (package openssh-server)");
+            writeln!(std::io::stderr(), "SKIPPED {story}: there is no sshd here (package openssh-server)")?;
+            return Ok(None);
+        };
+        let Some((address, port)) = own_address(&host) else {
+            // Nothing that CI could install.
+            writeln!(std::io::stderr(), "SKIPPED {story}: {host} is no name of an address of this machine")?;
             return Ok(None);
         };
         let dir = tempfile::tempdir()?;
