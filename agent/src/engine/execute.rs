@@ -207,7 +207,9 @@ pub(super) struct Prepared {
 impl Preparation<'_> {
     fn prepare(&self) -> Result<Prepared, Box<Refusal>> {
         self.volume.check()?;
-        let (cluster, file) = self.volume.layout.claim(&self.cluster_file())?;
+        let wanted = self.cluster_file();
+        self.volume.layout.make_way(&wanted, &self.assignment.input.making_way())?;
+        let (cluster, file) = self.volume.layout.claim(&wanted)?;
         let journal = Journal::at(cluster.run(self.assignment.attempt));
         self.volume.layout.check(journal.dir())?;
         if journal.dir().exists() {

@@ -175,6 +175,25 @@ impl Layout {
         Ok((dir, file.clone()))
     }
 
+    /// Puts away the cluster that has the place of another one, when it is among those that make way: it
+    /// counts as removed, although it was not removed here. Its state is kept.
+    ///
+    /// # Errors
+    /// [`VolumeError::Locked`] while a run of it is on; links and faults.
+    pub fn make_way(&self, file: &ClusterFile, leaving: &BTreeSet<ClusterId>) -> Result<(), VolumeError> {
+        let dir = self.cluster(&file.environment, &file.name);
+        self.check_here()?;
+        self.check_cluster(&dir)?;
+        let found = dir.read_record()?.map(|found| found.cluster);
+        match found.filter(|found| *found != file.cluster && leaving.contains(found)) {
+            Some(found) => {
+                let _held = dir.lock()?;
+                self.put_away(&dir, found)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The directory of every removed cluster that was put away.
     ///
     /// # Errors
@@ -407,6 +426,26 @@ mod tests {
         let kept = dir.path().join("removed").join(record(1).cluster.to_string()).join("fence");
         assert_eq!(fs::read(kept).unwrap(), b"kept");
         assert_eq!(layout.clusters().unwrap(), [again]);
+    }
+
+    #[test]
+    fn a_cluster_that_was_given_up_makes_way_unless_a_run_of_it_is_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::open(dir.path()).unwrap();
+        let leaving = BTreeSet::from([record(1).cluster]);
+        layout.make_way(&record(2), &leaving).unwrap();
+        let (old, _) = layout.claim(&record(1)).unwrap();
+        fs::write(old.working().join("cluster.rkestate"), b"kept").unwrap();
+        layout.make_way(&record(1), &leaving).unwrap();
+        layout.make_way(&record(2), &BTreeSet::from([record(3).cluster])).unwrap();
+        assert!(matches!(layout.claim(&record(2)), Err(VolumeError::Occupied { .. })), "nobody said that it may go");
+        let run = old.lock().unwrap();
+        assert!(matches!(layout.make_way(&record(2), &leaving), Err(VolumeError::Locked { .. })));
+        rustix::fs::flock(&run, FlockOperation::Unlock).unwrap();
+        layout.make_way(&record(2), &leaving).unwrap();
+        let kept = layout.put_away_at(record(1).cluster).working().join("cluster.rkestate");
+        assert_eq!(fs::read(kept).unwrap(), b"kept");
+        assert_eq!(layout.claim(&record(2)).unwrap().1.cluster, record(2).cluster);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The agent's side of an attempt: what is assigned, and what is reported back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,23 @@ pub struct Assignment {
 pub struct TaskInput(pub Value);
 
 impl TaskInput {
+    /// Name of the part with the clusters that make way.
+    const MAKE_WAY: &str = "make_way";
+
+    /// Names clusters that count as removed although their state may still be on the volume, under the name
+    /// that the task's cluster has now: they make way.
+    pub fn make_way(&mut self, clusters: &BTreeSet<ClusterId>) {
+        if !clusters.is_empty() {
+            self.merge(&BTreeMap::from([(Self::MAKE_WAY, clusters)]));
+        }
+    }
+
+    /// Clusters that make way for the task's; none when it names none that can be read.
+    #[must_use]
+    pub fn making_way(&self) -> BTreeSet<ClusterId> {
+        self.0.get(Self::MAKE_WAY).and_then(|named| BTreeSet::deserialize(named).ok()).unwrap_or_default()
+    }
+
     /// Adds the fields of a part beside those that are there, such as what earlier steps found.
     pub fn merge(&mut self, part: &impl Serialize) {
         if self.0.is_null() {

@@ -173,6 +173,8 @@ async fn a_removal_that_cannot_be_finished_is_abandoned_once_and_the_name_is_fre
     assert_eq!(abandon(house, operation.id).await, Abandoned::Over(OperationState::Failed));
     let other = house.provisioned("prod", "web").await;
     assert_ne!(other.cluster_id, operation.cluster_id);
+    let work = house.lease_one(bastion).await;
+    assert_eq!(work.input.making_way(), [operation.cluster_id].into(), "the volume may still have it");
     assert_eq!(abandon(house, operation.id).await, Abandoned::Over(OperationState::Failed), "it is not that cluster");
 }
 

@@ -44,6 +44,8 @@ pub(super) struct RawLease {
     earlier: Map<String, Value>,
     asked: OperationKind,
     options: Option<Value>,
+    /// Clusters of its name whose removal was abandoned.
+    abandoned: BTreeSet<ClusterId>,
     /// The managed resources of the cluster, for a configuration.
     resources: Vec<SealedResource>,
 }
@@ -51,6 +53,8 @@ pub(super) struct RawLease {
 impl RawLease {
     /// Makes it what an agent is told.
     pub(super) fn into_task(self) -> Result<LeasedTask, Fault> {
+        let mut input = input(self.kind, self.asked, self.options, self.earlier);
+        input.make_way(&self.abandoned);
         let assignment = Assignment {
             attempt: self.attempt,
             fence: self.fence,
@@ -65,7 +69,7 @@ impl RawLease {
             spec: rows::spec(&self.spec).map_err(Fault::Damaged)?,
             known: self.known,
             recovery: (self.kind == TaskKind::RecoverState).then_some(self.recovery),
-            input: input(self.kind, self.asked, self.options, self.earlier),
+            input,
         };
         Ok(LeasedTask { assignment, sealed_secrets: self.sealed_secrets, asked: self.asked, resources: self.resources })
     }
@@ -348,16 +352,31 @@ fn read_lease(db: &Connection, seq: i64) -> Result<RawLease, Fault> {
             earlier: Map::new(),
             asked: rows::word(row, 16)?,
             options: rows::document_or_null(row, 17)?,
+            abandoned: BTreeSet::new(),
             resources: Vec::new(),
         })
     })?;
     if !lease.kind.is_rke() {
         lease.earlier = earlier(db, &lease.operation)?;
     }
+    if matches!(lease.kind, TaskKind::Preflight | TaskKind::Provision) {
+        lease.abandoned = abandoned(db, &lease)?;
+    }
     if lease.kind == TaskKind::Configure {
         lease.resources = resources::hand_over(db, lease.cluster.parse().map_err(Fault::Damaged)?)?;
     }
     Ok(lease)
+}
+
+/// Clusters that had the name of a lease's and whose removal was abandoned: the volume may still have them.
+fn abandoned(db: &Connection, lease: &RawLease) -> Result<BTreeSet<ClusterId>, Fault> {
+    let mut select = db.prepare_cached(
+        "SELECT DISTINCT cluster_id FROM operations \
+         WHERE environment = ?1 AND cluster = ?2 AND abandoned IS NOT NULL AND cluster_id <> ?3",
+    )?;
+    let place = params![lease.environment.as_str(), lease.name, lease.cluster];
+    let found = select.query_map(place, |row| rows::word(row, 0))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// What the steps of an operation found so far.
