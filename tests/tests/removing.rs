@@ -176,7 +176,9 @@ async fn a_removal_that_cannot_be_finished_is_abandoned_and_what_is_not_known_is
     assert_eq!((&report["verdict"], &report["abandoned"]["reason"]), (&json!("unverified"), &json!("the host burnt")));
     assert!(report["because"].to_string().contains("The step remove was not done"), "{report:#}");
     world.rke.host("192.0.2.12").reachable()?;
-    // The name is free on the volume, too; what was there is kept.
-    built(&world).await?;
+    // The name is free on the volume, too.
+    let successor = specs::with_worker("web", "192.0.2.21", "192.0.2.22");
+    let accepted = world.client.post(CLUSTERS, &successor).await?.expect(202)?;
+    assert_eq!(world.client.ended(accepted.header("location")).await?["state"], "succeeded");
     world.finish().await
 }
