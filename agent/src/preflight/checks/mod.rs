@@ -3,7 +3,7 @@
 //! - [`access`]: whether it can be worked on, and its Docker used.
 //! - [`machine`]: its disks, clock, swap, and that it is itself.
 //! - [`network`]: its ports, and its ways to other hosts.
-//! - [`occupant`]: whose cluster it carries.
+//! - [`mod@occupant`]: whose cluster it carries.
 
 mod access;
 mod machine;
