@@ -168,3 +168,79 @@ async fn hostile_row_45_a_controller_killed_while_it_grants_a_lease_or_stores_ou
     controller_killed_at_each("lease.granted", 1).await?;
     controller_killed_at_each("output.stored", 1).await
 }
+
+/// Every step of a removal is done, by one attempt of it that ran.
+fn is_removed_once(operation: &serde_json::Value) -> bool {
+    let tasks = operation["tasks"].as_array().into_iter().flatten();
+    let kinds: Vec<&str> =
+        tasks.filter(|task| task["state"] == "succeeded").filter_map(|t| t["kind"].as_str()).collect();
+    let attempts: Vec<_> = operation["attempts"].as_array().into_iter().flatten().collect();
+    let ran = |kind: &&str| attempts.iter().filter(|a| a["task"] == **kind && a["state"] == "exited").count() == 1;
+    operation["state"] == "succeeded" && kinds.len() == 8 && kinds.iter().all(ran)
+}
+
+/// Removes a cluster in all its steps while the controller dies at a point; says whether it did.
+async fn controller_killed_in_removal(world: &mut World, name: &str, plan: &str) -> anyhow::Result<bool> {
+    let mut deaths = 0;
+    let built = post_until_accepted(world, name, &mut deaths).await?;
+    assert_eq!(world.client.ended(built.header("location")).await?["state"], "succeeded");
+    world.agent.process.kill().await?;
+    world.controller.process.kill().await?;
+    if world.controller.restart_with(&[(PLAN, plan)]).await.is_err() {
+        revive(world, &mut deaths).await?;
+    }
+    world.agent.restart()?;
+    let path = format!("{CLUSTERS}/{name}?reason=story&hosts_terminated=true");
+    let ask = || Ask::new(Method::DELETE, &path).header("idempotency-key", &format!("{name}-gone"));
+    let accepted = match world.client.send(ask()).await {
+        Ok(answer) => answer.expect(202)?,
+        Err(_) => {
+            revive(world, &mut deaths).await?;
+            world.client.send(ask()).await?.expect(202)?
+        }
+    };
+    let location = accepted.header("location").to_owned();
+    let mut ended = world.client.ended(&location).await;
+    if ended.is_err() {
+        revive(world, &mut deaths).await?;
+        ended = world.client.ended(&location).await;
+    }
+    let ended = ended?;
+    assert!(is_removed_once(&ended), "{ended:#}");
+    let report = world.client.get(&format!("{location}/residue")).await?.expect(200)?.json();
+    assert_eq!(report["report"]["verdict"], "unverified", "nobody looked at a cloud: {report:#}");
+    // The one without a plan, for what comes next.
+    if deaths == 0 {
+        world.controller.process.kill().await?;
+        world.controller.restart().await?;
+    }
+    Ok(deaths > 0)
+}
+
+/// Kills the controller at every `each`-th time that a removal comes to a point, until a whole removal is too
+/// short for it.
+async fn removal_killed_at_each(point: &str, (first, each): (usize, usize), least: usize) -> anyhow::Result<()> {
+    let mut world = World::whole(programs!()).await?;
+    let mut survived = 0;
+    for n in (first..200).step_by(each) {
+        let plan = format!("kill@{n}:point:{point}");
+        let name = format!("c{n}");
+        if !controller_killed_in_removal(&mut world, &name, &plan).await.map_err(|e| e.context(plan))? {
+            break;
+        }
+        survived += 1;
+    }
+    assert!(survived >= least, "{point} was come to {survived} times");
+    println!("the controller was killed at {survived} of {point} in a removal");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn hostile_row_45_a_controller_killed_before_a_commit_of_a_removal_goes_on_with_it() -> anyhow::Result<()> {
+    removal_killed_at_each("store.commit.before", (1, 3), 5).await
+}
+
+#[tokio::test]
+async fn hostile_row_45_a_controller_killed_after_a_commit_of_a_removal_goes_on_with_it() -> anyhow::Result<()> {
+    removal_killed_at_each("store.commit.after", (2, 3), 5).await
+}
