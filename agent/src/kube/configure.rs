@@ -1,6 +1,6 @@
 //! The step *configure*: makes a cluster ready for its users.
 //!
-//! Waits for API and nodes; then applies the users' namespaces with accounts and rights, what a hardened
+//! Waits for API and nodes; undoes what an unfinished removal froze; then applies the users' namespaces with accounts and rights, what a hardened
 //! profile asks of every namespace, and every managed resource. What is the service's own is taken over
 //! from whoever changed it; what is the users' never is.
 
@@ -16,6 +16,7 @@ use super::admin::AdminConfig;
 use super::api::Api;
 use super::basics::{self, Basic};
 use super::manage::Manager;
+use super::removal::thaw;
 use super::wait;
 use crate::step::{Console, StepInput};
 
@@ -63,6 +64,7 @@ async fn perform(
     console.phase(1, STEPS, "waiting for the API and its nodes");
     wait::ready(&api, &input.spec, console, settings.ready_timeout).await?;
     console.phase(2, STEPS, "namespaces, accounts and rights");
+    thaw::run(&api, console).await.map_err(|fault| fault.failure("undo what a removal froze"))?;
     for namespace in &asked.scope.namespaces {
         apply_all(&api, &basics::for_users(namespace)).await?;
         console.line(&format!("namespace {namespace} has its accounts and rights"));

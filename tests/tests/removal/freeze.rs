@@ -1,6 +1,6 @@
 //! Nothing new is created; what is dead is left alone.
 
-use cratekube_common::domain::task::TaskKind::{Freeze, Record, Release};
+use cratekube_common::domain::task::TaskKind::{Configure, Freeze, Record, Release};
 use cratekube_tests::rehearsal::fleet::HostFault;
 use serde_json::{Value, json};
 
@@ -125,5 +125,30 @@ async fn a_control_plane_that_is_gone_does_not_make_a_cluster_dead_that_has_anot
     let outcome = step(&built, Freeze, &Value::Null).await;
     assert_eq!((outcome.failure, &outcome.findings["state"]), (None, &json!("done")), "{}", built.said.text());
     assert!(built.api.requests().iter().all(|request| request.address == second));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_that_stays_after_all_is_thawed_when_it_is_configured() -> anyhow::Result<()> {
+    let built = Built::plain().await?;
+    fill(&built.api);
+    built.api.write(HOST, autoscaler("registry.k8s.io/autoscaling/cluster-autoscaler:v1.28.0", "scaler"));
+    let frozen = step(&built, Freeze, &Value::Null).await;
+    assert_eq!(frozen.findings["state"], "done", "{}", built.said.text());
+    assert!(matches!(ask(&built.api, "POST", CLAIMS, &claim("new")), 403 | 422));
+    let configured = step(&built, Configure, &Value::Null).await;
+    assert_eq!(configured.failure, None, "{}", built.said.text());
+    let scaler = built.api.read(HOST, "apps", "deployments", Some("kube-system"), "scaler").unwrap();
+    assert_eq!(scaler["spec"]["replicas"], 2);
+    assert_eq!(scaler["metadata"]["annotations"].get("cratekube.io/replicas-before-removal"), None);
+    for (path, object) in
+        [(SERVICES, service("new", "LoadBalancer")), (CLAIMS, claim("new")), (INGRESSES, ingress("new", "alb"))]
+    {
+        assert_eq!(ask(&built.api, "POST", path, &object), 201, "{path}");
+    }
+    assert_eq!(names(&built.api, "", "resourcequotas"), Vec::<String>::new());
+    let before = versions(&built);
+    step(&built, Configure, &Value::Null).await;
+    assert!(before.iter().all(|version| versions(&built).contains(version)), "once");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use cratekube_agent::kube::configure;
 use cratekube_agent::kube::removal::{freeze, record, release};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::step::StepOutcome;
@@ -65,6 +66,7 @@ pub fn ask(api: &ClusterApi, method: &str, path: &str, body: &Value) -> u16 {
 pub async fn step(built: &Built, kind: TaskKind, asked: &Value) -> StepOutcome {
     let input = built.input(kind, asked.clone());
     match kind {
+        TaskKind::Configure => configure::run(&input, &built.said).await,
         TaskKind::Freeze => freeze::run(&input, &built.said).await,
         TaskKind::Record => record::run(&input, &built.said).await,
         TaskKind::Release => release::run(&input, &built.said).await,

@@ -19,13 +19,13 @@ use crate::kube::kinds::Kinds;
 use crate::step::{Console, StepInput};
 
 /// Name of everything that freezes.
-const NAME: &str = "cratekube-removal";
+pub(super) const NAME: &str = "cratekube-removal";
 /// Says how many replicas a workload had.
 const REPLICAS_BEFORE: &str = "cratekube.io/replicas-before-removal";
 /// A part of the image's path of workloads that make machines or snapshots by themselves.
 const MAKERS: [&str; 3] = ["cluster-autoscaler", "karpenter", "velero"];
 const POLICY_KIND: &str = "ValidatingAdmissionPolicy";
-const POLICY_GROUP: &str = "admissionregistration.k8s.io";
+pub(super) const POLICY_GROUP: &str = "admissionregistration.k8s.io";
 /// Tries of a dry run: a policy holds a moment after it is there.
 const TRIES: u32 = 5;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -48,8 +48,9 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     };
     let mut frozen = Frozen::default();
     console.phase(2, 3, "denying what makes objects in the cloud");
-    frozen.deny_everywhere(&api).await;
+    // In this order: by the quotas it is known that a cluster is frozen.
     frozen.deny_in(&api, &namespaces).await;
+    frozen.deny_everywhere(&api).await;
     frozen.prove(&api).await;
     console.phase(3, 3, "scaling down what makes them by itself");
     frozen.scale_down(&api, console).await;
@@ -174,7 +175,7 @@ impl Frozen {
 
 /// The policies: name, what they look at, what must hold. A Service that has a load balancer may still be
 /// changed: whoever deletes the load balancer has to.
-fn policies() -> [(String, Value, &'static str); 2] {
+pub(super) fn policies() -> [(String, Value, &'static str); 2] {
     let rule = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["*"], "operations": operations, "resources": resources});
     let held =
         [rule("", &["persistentvolumeclaims"], &["CREATE"]), rule("networking.k8s.io", &["ingresses"], &["CREATE"])];
@@ -221,7 +222,7 @@ fn makes(deployment: &Value) -> bool {
 }
 
 /// How many replicas a workload has, and how many it had before a removal scaled it down.
-fn replicas(workload: &Value) -> (i64, Option<i64>) {
+pub(super) fn replicas(workload: &Value) -> (i64, Option<i64>) {
     let before = workload["metadata"]["annotations"][REPLICAS_BEFORE].as_str();
     (workload["spec"]["replicas"].as_i64().unwrap_or(1), before.and_then(|text| text.parse().ok()))
 }
@@ -236,7 +237,7 @@ fn scaled(deployment: &Value, before: i64) -> Value {
     })
 }
 
-fn path_of(deployment: &Value) -> String {
+pub(super) fn path_of(deployment: &Value) -> String {
     let metadata = &deployment["metadata"];
     let (namespace, name) = (escape(text(&metadata["namespace"])), escape(text(&metadata["name"])));
     format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")

@@ -2,7 +2,8 @@
 //!
 //! - [`freeze`]: nothing that would make an object in the cloud is created any more;
 //! - [`record`]: what the cluster knows of objects in the cloud is written down;
-//! - [`release`]: what holds such objects is deleted and waited for; [`blockers`] names what does not go.
+//! - [`release`]: what holds such objects is deleted and waited for; [`blockers`] names what does not go;
+//! - [`thaw`]: what was frozen is undone when the cluster stays after all, as a part of *configure*.
 //!
 //! A cluster that is dead is a normal case: a step that cannot speak to it is *skipped* and says why, and
 //! the removal goes on; one whose API goes away in the middle is *unverified*. Only a cluster whose CA is
@@ -15,6 +16,7 @@ mod blockers;
 pub mod freeze;
 pub mod record;
 pub mod release;
+pub(super) mod thaw;
 
 use std::collections::BTreeSet;
 use std::fs;
