@@ -85,6 +85,16 @@ impl Revocations {
         own.into_iter().chain(&known.everything).map(|cut| seconds(cut.made_until) + 1).max().unwrap_or(0)
     }
 
+    /// Until when a revocation that is asked for now reaches: tokens that were dated to the next second, because
+    /// of another revocation within this one, are of before it, too.
+    #[must_use]
+    pub fn reach(&self, now: Timestamp) -> Timestamp {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let cuts = known.subjects.values().chain(&known.everything);
+        let ahead = cuts.map(|cut| seconds(cut.made_until)).filter(|cut| *cut >= seconds(now)).max();
+        ahead.map_or(now, |cut| now.max(from_seconds(cut + 1)))
+    }
+
     /// `changed()` resolves after something was revoked.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -124,6 +134,10 @@ impl Cut {
     }
 }
 
+fn from_seconds(s: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(s.saturating_mul(1000)).unwrap_or(i64::MAX))
+}
+
 fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or(0) / 1000
 }
@@ -154,6 +168,24 @@ mod tests {
         let (subject, token_id, api_key) = (subject.to_owned(), token_id.to_owned(), Some("key-1".to_owned()));
         let (not_before_s, expires_at_s, kid) = (issued_at_s, issued_at_s + 60, "kid".to_owned());
         Claims { subject, token_id, api_key, kid, issued_at_s, not_before_s, expires_at_s, grants: Vec::new() }
+    }
+
+    #[test]
+    fn hostile_row_24_a_second_revocation_within_a_second_reaches_what_was_made_after_the_first() {
+        let revocations = Revocations::default();
+        assert_eq!(revocations.reach(at(100)), at(100));
+        for _ in 0..3 {
+            let reach = revocations.reach(at(100));
+            revocations
+                .merge(&[Revocation { made_until: reach, ..revocation(RevocationKind::Before, "now", 100) }], at(100));
+            let made_since = claims("ann", "t-1", revocations.earliest("ann", None));
+            assert!(!revocations.cover(&made_since), "it was made after that");
+            let reach = revocations.reach(at(100));
+            let next = Revocation { made_until: reach, ..revocation(RevocationKind::Subject, "ann", 100) };
+            revocations.merge(&[next], at(100));
+            assert!(revocations.cover(&made_since), "and before this one");
+        }
+        assert_eq!(revocations.reach(at(200)), at(200));
     }
 
     #[test]

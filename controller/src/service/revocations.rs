@@ -45,7 +45,7 @@ impl Service {
         let revocation = Revocation {
             id: self.mint.id(),
             kind: wanted.kind,
-            made_until: wanted.made_until.unwrap_or(now),
+            made_until: wanted.made_until.unwrap_or_else(|| tokens.revocations().reach(now)),
             until: wanted.until.unwrap_or(longest),
             reason: reason.to_owned(),
             by: actor.subject.clone(),

@@ -1,3 +1,5 @@
+//! The small Kubernetes API, as a client sees it.
+
 use serde_json::{Value, json};
 
 use super::authority::Standing;

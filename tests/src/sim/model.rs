@@ -54,6 +54,8 @@ pub struct Cluster {
     pub fence: Option<Fence>,
     /// The newest content of its state that was ever seen sealed as good.
     pub sealed: Option<Content>,
+    /// Whether an `rke` cleaned its hosts.
+    pub cleaned: bool,
     /// The copy of its state that the cluster itself keeps.
     pub kept: Option<Content>,
     /// The last revision that an `rke` wrote.
@@ -156,6 +158,11 @@ impl Model {
     pub fn hangs(&self, attempt: AttemptId) {
         self.note(format!("rke of {attempt} hangs"));
         self.facts().runs.entry(attempt).or_default().hangs = true;
+    }
+
+    /// An `rke` has cleaned a cluster's hosts.
+    pub fn cleaned(&self, cluster: ClusterId) {
+        self.facts().clusters.entry(cluster).or_default().cleaned = true;
     }
 
     /// What a cluster keeps of its own state, as the `rke` that built it last left it there.

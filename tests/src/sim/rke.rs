@@ -175,7 +175,9 @@ impl Rke {
         }
         let _may_not_be_there = fs::remove_file(self.state());
         self.step("Removing local admin Kubeconfig: ./kube_config_cluster.yml").await?;
-        self.say("info", "Cluster removed successfully")
+        self.say("info", "Cluster removed successfully")?;
+        self.machine.model.cleaned(self.record.cluster);
+        Ok(())
     }
 
     /// Says something and works for a while; gives up where this run is meant to.

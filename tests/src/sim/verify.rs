@@ -9,7 +9,7 @@ use cratekube_common::domain::attempt::AttemptState;
 use cratekube_common::domain::cluster::Cluster;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::generation::Manifest;
-use cratekube_common::domain::id::OperationId;
+use cratekube_common::domain::id::{AttemptId, OperationId};
 use cratekube_common::domain::operation::{Operation, OperationKind, OperationState};
 use cratekube_common::domain::run::ExitStatus;
 use cratekube_common::domain::task::TaskState;
@@ -137,10 +137,8 @@ impl Verification {
         if started && attempt.state == AttemptState::Released {
             self.faults.push(format!("{id} is released although its rke was started"));
         }
-        // A generation that is put back needs no rke.
-        let by_generation = operation.kind == OperationKind::RecoverState && !started;
         let succeeded = operation.state == OperationState::Succeeded && attempt.state == AttemptState::Exited;
-        if succeeded && !by_generation && class.is_none() && exit != Some(ExitStatus::Code(0)) {
+        if succeeded && !without_rke(facts, operation, id) && class.is_none() && exit != Some(ExitStatus::Code(0)) {
             self.faults.push(format!("{id} counts as a success, but its rke ended with {exit:?}"));
         }
         let task = tasks.iter().find(|task| task.id == attempt.task).map(|task| task.state);
@@ -176,8 +174,8 @@ impl Verification {
         let mut written = Vec::new();
         for attempt in attempts {
             let run = facts.runs.get(&attempt.id);
-            if operation.kind == OperationKind::RecoverState && run.is_none_or(|run| run.starts == 0) {
-                // What the agent says itself of what it put back.
+            if without_rke(facts, operation, attempt.id) {
+                // What the agent says itself of what it put back, or found to be done.
                 let bytes = usize::try_from(attempt.output_bytes).unwrap_or(usize::MAX);
                 let said = stored.get(written.len()..).unwrap_or_default();
                 written.extend_from_slice(&said[..bytes.min(said.len())]);
@@ -255,5 +253,16 @@ impl Verification {
                 .push(format!("{} is at generation {:?}, recorded is {good:?}", cluster.name, cluster.generation));
         }
         Ok(())
+    }
+}
+
+/// Whether an attempt may succeed without an `rke`: a generation was put back, or the hosts were cleaned before.
+fn without_rke(facts: &Facts, operation: &Operation, attempt: AttemptId) -> bool {
+    let started = facts.runs.get(&attempt).is_some_and(|run| run.starts > 0);
+    let cleaned = || facts.clusters.get(&operation.cluster_id).is_some_and(|cluster| cluster.cleaned);
+    match operation.kind {
+        OperationKind::RecoverState => !started,
+        OperationKind::Remove => !started && cleaned(),
+        _ => false,
     }
 }

@@ -1,3 +1,5 @@
+//! Reports of residue, from made-up removals.
+
 use std::time::Duration;
 
 use cratekube_common::domain::id::{ClusterId, OperationId, TaskId};
