@@ -16,6 +16,7 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::datadir::{DataDir, DataDirError, Opening};
 use crate::edge::accept::{Edge, Listener, Security};
+use crate::edge::changeover::Changeover;
 use crate::edge::counters::Counters;
 use crate::edge::limits::Limits;
 use crate::edge::renewal::{Renewal, RenewalError, Source};
@@ -151,7 +152,7 @@ impl<L: Listener> Controller<L> {
         let store: Arc<dyn Store> = Arc::new(store);
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
-        let (envelope, authority) = (Arc::new(envelope), Arc::new(authority));
+        let authority = Arc::new(authority);
         let of_users = OfUsers {
             revocations: Refresh::new(Arc::clone(&store), Arc::clone(&tokens), clock.clone()),
             keys: Arc::new(Watched::new(config.data.directory.clone(), Arc::clone(&envelope), Arc::clone(&tokens))),
@@ -203,7 +204,7 @@ impl<L: Listener> Controller<L> {
         let renewals = Arc::new(renewals);
         let rest_tls = for_users(renewals[0].certificate(), &clock)?;
         let trust = Trust::new(authority.trust_bundle())?;
-        let agents_tls = for_agents(renewals[1].certificate(), trust, &clock)?;
+        let agents_tls = for_agents(renewals[1].certificate(), Arc::clone(&trust), &clock)?;
         let cuts = Cuts::default();
         let edge = |name, security, router, limits| {
             let counters = Counters::default();
@@ -227,7 +228,8 @@ impl<L: Listener> Controller<L> {
             tokens,
             signing_keys: Arc::clone(&of_users.keys),
             mac_key: cursor_key,
-            offer: offer(&config, &authority, rest_address, agents_address),
+            changeover: Changeover::new(Arc::clone(&authority), trust, Arc::clone(&renewals)),
+            offer: offer(&config, rest_address, agents_address),
             limits: rest::Limits::default(),
             users: rest::UserSettings::from(&config),
             shutdown: shutdown.soft.clone(),
@@ -329,9 +331,9 @@ impl<L: Listener> Controller<L> {
         (self.rest.0.counters.clone(), self.agents.0.counters.clone())
     }
 
-    /// The authority's certificate as PEM.
+    /// Whom users and agents are to trust, as PEM.
     #[must_use]
-    pub fn ca_pem(&self) -> &str {
+    pub fn ca_pem(&self) -> String {
         self.authority.pem()
     }
 
@@ -396,7 +398,7 @@ pub fn tokens(config: &Config, data: &DataDir, clock: Clock) -> Result<Tokens, S
 }
 
 /// What new bastions are told: this controller under the first of its names, unless something else is set.
-fn offer(config: &Config, authority: &Authority, rest: SocketAddr, agents: SocketAddr) -> rest::Offer {
+fn offer(config: &Config, rest: SocketAddr, agents: SocketAddr) -> rest::Offer {
     let place = |names: &[String], port: u16| {
         let name = names.first().map_or("localhost", String::as_str);
         if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
@@ -407,8 +409,6 @@ fn offer(config: &Config, authority: &Authority, rest: SocketAddr, agents: Socke
     rest::Offer {
         url: url.unwrap_or_else(|| format!("https://{}", place(&config.rest.names, rest.port()))),
         agents: agents_at.unwrap_or_else(|| place(&config.agents.names, agents.port())),
-        ca_pem: authority.pem().to_owned(),
-        ca_sha256: authority.fingerprint(),
         foreign_certificate: config.rest.certificate.is_some(),
         binaries: install.agent_binaries.clone(),
     }

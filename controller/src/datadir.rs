@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
@@ -77,7 +78,7 @@ pub struct DataDir {
     /// Identity of this controller; issuer of its tokens.
     pub id: Uuid,
     /// Seals values under the master key.
-    pub envelope: Envelope,
+    pub envelope: Arc<Envelope>,
     /// The certificate authority.
     pub authority: Authority,
     /// The keys that sign tokens.
@@ -137,7 +138,11 @@ impl DataDir {
         }
         let key = master::load(master, path, is_new, mint)?;
         let envelope = Envelope::new(&key, mint.clone()).map_err(|fault| unusable(path, fault))?;
+        let envelope = Arc::new(envelope);
         let authority = Authority::load(path, is_new, algorithm, &envelope, clock.clone(), mint.clone())?;
+        if opening == Opening::Serve {
+            authority.settle()?;
+        }
         let signing_keys = signing::load(path, is_new, &envelope)?;
         let marker = match marker {
             Some(marker) => marker,
@@ -159,8 +164,12 @@ impl DataDir {
 
 /// Files that are sealed under the master key, with their contexts: what a rotation seals anew. Whoever
 /// adds a sealed file adds it here; a rotation refuses to begin when it finds one that is not.
-pub(crate) const SEALED: &[(&str, &[u8])] =
-    &[(signing::FILE, signing::CONTEXT), (authority::KEY, authority::CONTEXT), (anchor::FILE, anchor::CONTEXT)];
+pub(crate) const SEALED: &[(&str, &[u8])] = &[
+    (signing::FILE, signing::CONTEXT),
+    (authority::KEY, authority::CONTEXT),
+    (authority::ROTATION, authority::ROTATION_CONTEXT),
+    (anchor::FILE, anchor::CONTEXT),
+];
 
 /// The files beside the database that a backup has: all that are sealed, and what is not secret.
 pub(crate) fn kept_files() -> impl Iterator<Item = &'static str> {

@@ -224,7 +224,7 @@ mod tests {
                 let mut request = house.provision("prod", name);
                 let secrets = SpecSecrets { registry_passwords: vec![Some(Secret::new(PASSWORD))] };
                 request.sealed_secrets =
-                    (name == "web").then(|| seal_secrets(&opened.envelope, request.cluster, &secrets).unwrap());
+                    (name == "web").then(|| seal_secrets(&*opened.envelope, request.cluster, &secrets).unwrap());
                 assert!(matches!(house.store.accept_provision(request).await.unwrap(), Acceptance::Accepted(_)));
             }
             house.store.close().await;
@@ -251,7 +251,7 @@ mod tests {
             let bastion = house.bastion(&format!("b{}", house.id::<uuid::Uuid>().simple()), "*").await;
             for task in house.lease(bastion, 4).await {
                 if let Some(sealed) = task.sealed_secrets {
-                    let secrets = open_secrets(&opened.envelope, task.assignment.cluster, &sealed).unwrap();
+                    let secrets = open_secrets(&*opened.envelope, task.assignment.cluster, &sealed).unwrap();
                     assert_eq!(secrets.registry_passwords[0].as_ref().unwrap().expose(), PASSWORD);
                 }
                 let (agent, attempt, fence) = (bastion.agent, task.assignment.attempt, task.assignment.fence);
@@ -309,7 +309,8 @@ mod tests {
         let used = Used::new(given("0a")).await;
         let (data, mint) = (&used.data, &used.mint);
         let opened = used.open(&given("0a")).unwrap();
-        let envelope = Arc::new(opened.envelope);
+        let envelope = Arc::clone(&opened.envelope);
+        opened.authority.take(crate::pki::rotation::Step::Begin, |_| Ok(())).unwrap();
         let house = House::open(Box::new(Folder(data.directory.clone()))).await;
         let bastion = house.bastion("changes", "*").await;
         for task in house.lease(bastion, 4).await {

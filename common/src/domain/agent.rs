@@ -149,6 +149,8 @@ pub struct Agent {
     pub certificate_not_after: Timestamp,
     /// How often its certificate was renewed, from 1.
     pub certificate_generation: u64,
+    /// Fingerprint of the root that made it; none when that was not kept yet.
+    pub certificate_issuer: Option<String>,
     /// Whether its name and keys are barred from enrolling.
     pub banned: bool,
     /// What it last said of itself; none before its first session.

@@ -123,7 +123,7 @@ async fn what_was_there_comes_back_and_nothing_of_before_is_honoured() {
     assert_eq!((restored.store.clusters, restored.store.unknown, restored.store.volumes), (3, 1, 1));
     let data = place.open("anew", Opening::Serve).unwrap();
     let store = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default()).unwrap());
-    let anchor = Anchor::new(&data.path, Arc::new(data.envelope)).read().unwrap();
+    let anchor = Anchor::new(&data.path, data.envelope).read().unwrap();
     let end = store.follow_audit(anchor.clone()).await.unwrap();
     assert_eq!((end.is_some(), anchor), (true, end), "the chain goes on and is anchored");
     let page = store.audit_entries(PageRequest { after: None, limit: 2 }).await.unwrap();

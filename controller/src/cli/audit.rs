@@ -1,7 +1,6 @@
 //! Checking the audit log, beside a running controller or without one.
 
 use std::io::Write;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -31,7 +30,7 @@ pub(super) struct SetAnchor {
 /// Runs `audit …`.
 pub(super) async fn run(config: &Config, command: &AuditCommand) -> anyhow::Result<()> {
     let Beside { clock, mint, data, store } = Beside::open(config)?;
-    let anchor = Anchor::new(&data.path, Arc::new(data.envelope));
+    let anchor = Anchor::new(&data.path, data.envelope);
     let mut out = std::io::stdout();
     match command {
         AuditCommand::Verify => {

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod bucket;
+pub mod changeover;
 pub mod counters;
 pub mod http2;
 pub mod limits;

@@ -1,6 +1,7 @@
 //! The certificates of the listeners: kept fresh while they serve.
 //!
-//! One from our own authority is made anew when a third of its life is left; one from files is read
+//! One from our own authority is made anew when a third of its life is left, or when the authority's root is
+//! exchanged; one from files is read
 //! again when the files change, or when the operator says so by SIGHUP. No connection is dropped: the
 //! next handshake shows the new one. What cannot be used is told and the old one stays.
 
@@ -115,6 +116,19 @@ impl Renewal {
             }
         }
         matches!(exchanged, Ok(true))
+    }
+
+    /// Makes another certificate now, if it is one of our own authority.
+    pub fn make_anew(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*seen, Seen::Digest(_)) {
+            return;
+        }
+        if let Err(error) = self.exchange(&mut seen) {
+            // Soon again: the next pass finds that it is time.
+            *seen = Seen::Due(self.clock.now());
+            tracing::error!(listener = self.name, %error, "no new certificate could be made; it is tried again");
+        }
     }
 
     fn exchange(&self, seen: &mut Seen) -> Result<bool, RenewalError> {

@@ -128,7 +128,7 @@ impl Enrollment for Enroll {
             }
         }
         tracing::info!(agent = %id, %name, origin, version = wire.version, "agent enrolled");
-        let certificate = certificate(&self.state, &issued);
+        let certificate = certificate(&issued);
         Ok(Response::new(v1::EnrollResponse { agent_id: id.to_string(), certificate: Some(certificate) }))
     }
 }
@@ -150,11 +150,10 @@ fn volumes(wire: &[String]) -> Result<Vec<VolumeId>, Status> {
 }
 
 /// A certificate as it is sent.
-pub(super) fn certificate(state: &GrpcState, issued: &Issued) -> v1::Certificate {
-    let bundle = state.authority.trust_bundle();
+pub(super) fn certificate(issued: &Issued) -> v1::Certificate {
     v1::Certificate {
-        chain: vec![issued.certificate.to_vec(), state.authority.certificate().to_vec()],
-        trust_bundle: bundle.iter().map(|root| root.to_vec()).collect(),
+        chain: vec![issued.certificate.to_vec(), issued.issuer_certificate.to_vec()],
+        trust_bundle: issued.trust_bundle.iter().map(|root| root.to_vec()).collect(),
         not_after_ms: issued.not_after.as_millis(),
     }
 }

@@ -62,7 +62,7 @@ impl AgentLink for Link {
             Renewed::NotAllowed => return Err(Refusal::Forbidden.status("the agent may not renew; enroll again")),
         }
         tracing::info!(agent = %agent.id, not_after = %issued.not_after, generation = issued.generation, "certificate renewed");
-        let certificate = enrollment::certificate(&self.state, &issued);
+        let certificate = enrollment::certificate(&issued);
         Ok(Response::new(v1::RenewResponse { certificate: Some(certificate) }))
     }
 }

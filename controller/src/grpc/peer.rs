@@ -8,7 +8,6 @@
 use cratekube_common::domain::agent::Agent;
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::id::{AgentId, SessionId};
-use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::tls::sha256_hex;
 use cratekube_proto::status::{MAY_RENEW, Refusal};
@@ -20,10 +19,14 @@ use x509_parser::prelude::{GeneralName, X509Certificate, parse_x509_certificate}
 
 use super::{GrpcState, store_status};
 use crate::edge::Peer;
+use crate::pki::authority::Authority;
 use crate::pki::issue::AGENT_URI_PREFIX;
 use crate::pki::keys;
 use crate::plan::standing::{Call, Shown, Standing, Why, standing};
-use crate::store::{Bar, BarAgent, Barred, CertificateFacts, UseCertificate};
+use crate::store::{Bar, BarAgent, Barred, CertificateFacts, CertificateRecord, UseCertificate};
+
+/// What is said to who has a certificate from a root that went.
+const UNTRUSTED: &str = "the CA of the client certificate is trusted no more; enroll again";
 
 /// An agent that may speak.
 #[derive(Debug, Clone)]
@@ -35,7 +38,11 @@ pub struct Caller {
     /// The certificate's generation.
     pub generation: u64,
     /// Whether its key is less than what is certified now: it should renew soon.
-    pub outdated: bool,
+    pub weak: bool,
+    /// Fingerprint of the root that made its certificate.
+    pub issuer: String,
+    /// Fingerprints of those that came with it to be trusted; empty when that is not known.
+    pub trust: String,
     /// Where it calls from.
     pub address: String,
     /// Cancelled when the agent is locked out.
@@ -52,12 +59,23 @@ pub async fn identify<T>(state: &GrpcState, request: &Request<T>, call: Call) ->
     let refuse = |why: &str| Refusal::Unauthenticated.status(why);
     let peer = request.extensions().get::<Peer>().ok_or_else(|| refuse("no connection"))?;
     let leaf = peer.certificates.first().ok_or_else(|| refuse("a client certificate is required; enroll first"))?;
-    let read =
-        read(leaf, state.authority.algorithm()).ok_or_else(|| refuse("the client certificate names no agent"))?;
+    let read = read(leaf, &state.authority).map_err(|error| match error {
+        Unread::NoAgent => refuse("the client certificate names no agent"),
+        Unread::Untrusted => refuse(UNTRUSTED),
+    })?;
     let address = peer.address.ip().to_string();
-    let (agent, generation, cut) = admit(state, &read, call, &address).await?;
-    let (outdated, retire) = (read.outdated, peer.retire.clone());
-    Ok(Caller { agent, shown: read.shown, generation, outdated, address, cut, retire })
+    let Admitted { agent, generation, trust, cut } = admit(state, &read, call, &address).await?;
+    let retire = peer.retire.clone();
+    let Read { shown, weak, issuer, .. } = read;
+    Ok(Caller { agent, shown, generation, weak, issuer, trust, address, cut, retire })
+}
+
+impl Caller {
+    /// Whether it is to renew: its key is not enough any more, or the authority's root was exchanged since.
+    #[must_use]
+    pub fn is_outdated(&self, authority: &Authority) -> bool {
+        self.weak || !authority.is_current(&self.issuer, &self.trust)
+    }
 }
 
 /// The address a call comes from, for records.
@@ -76,11 +94,16 @@ pub async fn ousted(state: &GrpcState, caller: &Caller) -> Status {
             () = caller.cut.cancelled() => break Refusal::Forbidden.status("the agent is locked out"),
             () = tokio::time::sleep(state.heartbeat_interval) => {}
         }
+        if !state.authority.trusts(&caller.issuer) {
+            break Refusal::Unauthenticated.status(UNTRUSTED);
+        }
         match look(state, caller.agent.id, &caller.shown, Call::Work).await {
-            Ok((_, Standing::Good | Standing::FirstUse, _)) => {}
+            Ok(Looked { standing: Standing::Good | Standing::FirstUse, .. }) => {}
             // An open stream under a replaced certificate is one that its agent forgot to close.
-            Ok((_, Standing::Stolen, _)) => break Refusal::Unauthenticated.status("the certificate was replaced"),
-            Ok((_, Standing::Refused(why), _)) => break refusal(why),
+            Ok(Looked { standing: Standing::Stolen, .. }) => {
+                break Refusal::Unauthenticated.status("the certificate was replaced");
+            }
+            Ok(Looked { standing: Standing::Refused(why), .. }) => break refusal(why),
             // A store that is away for a moment ends no stream; the next look will tell.
             Err(error) => tracing::debug!(agent = %caller.agent.id, %error, "cannot look at an agent again"),
         }
@@ -90,24 +113,35 @@ pub async fn ousted(state: &GrpcState, caller: &Caller) -> Status {
     why
 }
 
-async fn admit(
-    state: &GrpcState,
-    read: &Read,
-    call: Call,
-    address: &str,
-) -> Result<(Agent, u64, CancellationToken), Status> {
+/// An agent that may make its call.
+struct Admitted {
+    agent: Agent,
+    generation: u64,
+    trust: String,
+    cut: CancellationToken,
+}
+
+async fn admit(state: &GrpcState, read: &Read, call: Call, address: &str) -> Result<Admitted, Status> {
     // Watched before it is looked up, so that a cut in between is not missed.
     let cut = state.cuts.watch(read.agent);
-    let (agent, standing, recorded) = look(state, read.agent, &read.shown, call).await?;
+    let Looked { agent, standing, record } = look(state, read.agent, &read.shown, call).await?;
+    let recorded = record.as_ref().map(|record| record.generation);
     let generation = recorded.or(read.shown.generation).unwrap_or(agent.certificate_generation);
+    let trust = record.map(|record| record.trust).unwrap_or_default();
     match standing {
-        Standing::Good => Ok((agent, generation, cut)),
+        Standing::Good => Ok(Admitted { agent, generation, trust, cut }),
         Standing::FirstUse => {
-            let (serial, not_after) = (read.shown.serial.clone(), read.shown.not_after);
-            let certificate = CertificateFacts { serial, generation, key_sha256: read.key_sha256.clone(), not_after };
+            let certificate = CertificateFacts {
+                serial: read.shown.serial.clone(),
+                generation,
+                key_sha256: read.key_sha256.clone(),
+                not_after: read.shown.not_after,
+                issuer: read.issuer.clone(),
+                trust: trust.clone(),
+            };
             let request = UseCertificate { agent: agent.id, certificate, now: state.clock.now() };
             match state.store.use_certificate(request).await.map_err(|e| store_status(&e))? {
-                true => Ok((agent, generation, cut)),
+                true => Ok(Admitted { agent, generation, trust, cut }),
                 false => Err(refusal(Why::Unclaimed)),
             }
         }
@@ -122,20 +156,22 @@ async fn admit(
     }
 }
 
-/// The agent, what its certificate is good for, and the certificate's generation if it is on record.
-async fn look(
-    state: &GrpcState,
-    id: AgentId,
-    shown: &Shown,
-    call: Call,
-) -> Result<(Agent, Standing, Option<u64>), Status> {
+/// An agent, and what its certificate is good for.
+struct Looked {
+    agent: Agent,
+    standing: Standing,
+    /// The certificate, if it is on record.
+    record: Option<CertificateRecord>,
+}
+
+async fn look(state: &GrpcState, id: AgentId, shown: &Shown, call: Call) -> Result<Looked, Status> {
     let agent = state.store.agent(id).await.map_err(|e| store_status(&e))?;
     let unknown = || Refusal::Unauthenticated.status("the agent is not known here; enroll again");
     let agent = agent.ok_or_else(unknown)?;
     let record = state.store.certificate(id, &shown.serial).await.map_err(|e| store_status(&e))?;
     let now = state.clock.now();
-    let decided = standing(agent.state, agent.certificate_generation, record.as_ref(), shown, call, now);
-    Ok((agent, decided, record.map(|record| record.generation)))
+    let standing = standing(agent.state, agent.certificate_generation, record.as_ref(), shown, call, now);
+    Ok(Looked { agent, standing, record })
 }
 
 /// Two hosts hold what should be one key, and nobody can tell which is the right one: both are out.
@@ -188,24 +224,38 @@ struct Read {
     agent: AgentId,
     shown: Shown,
     key_sha256: String,
-    outdated: bool,
+    weak: bool,
+    issuer: String,
 }
 
-fn read(der: &[u8], least: KeyAlgorithm) -> Option<Read> {
-    let (_, certificate) = parse_x509_certificate(der).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let agent = names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(AGENT_URI_PREFIX)?.parse().ok(),
-        _ => None,
-    })?;
+/// Why a client certificate says nothing.
+enum Unread {
+    /// It names no agent.
+    NoAgent,
+    /// It is from a root that is trusted no more: its connection is older than the end of a rotation.
+    Untrusted,
+}
+
+fn read(der: &[u8], authority: &Authority) -> Result<Read, Unread> {
+    let (_, certificate) = parse_x509_certificate(der).map_err(|_| Unread::NoAgent)?;
+    let agent = agent(&certificate).ok_or(Unread::NoAgent)?;
+    let issuer = authority.issuer_of(&certificate).ok_or(Unread::Untrusted)?;
     let not_after_ms = certificate.validity().not_after.timestamp().saturating_mul(1_000);
     let shown = Shown {
         serial: data_encoding::HEXLOWER.encode(certificate.raw_serial()),
         generation: generation(&certificate),
         not_after: Timestamp::from_millis(not_after_ms),
     };
-    let outdated = !keys::is_enough(&certificate, least);
-    Some(Read { agent, shown, key_sha256: sha256_hex(certificate.public_key().raw), outdated })
+    let weak = !keys::is_enough(&certificate, authority.algorithm());
+    Ok(Read { agent, shown, key_sha256: sha256_hex(certificate.public_key().raw), weak, issuer })
+}
+
+fn agent(certificate: &X509Certificate<'_>) -> Option<AgentId> {
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => uri.strip_prefix(AGENT_URI_PREFIX)?.parse().ok(),
+        _ => None,
+    })
 }
 
 /// The generation, from the subject's serial number.

@@ -100,10 +100,8 @@ async fn serve(
         look_through: Vec::new(),
     };
     tell(outbound, Down::Welcome(welcome)).await?;
-    if caller.outdated {
-        tracing::info!(agent = %caller.agent.id, "the agent's key is less than what is certified now; it is to renew");
-        tell(outbound, Down::RenewNow(v1::RenewNow {})).await?;
-    }
+    let mut renewal = RenewalAsked::default();
+    renewal.ask(state, caller, outbound).await?;
     let (ousted, mut full_at) = (peer::ousted(state, caller), Duration::ZERO);
     tokio::pin!(ousted);
     loop {
@@ -125,11 +123,33 @@ async fn serve(
                 Some(message) => {
                     let paced = MESSAGES.take(full_at, state.clock.monotonic());
                     full_at = paced.map_err(|_| Refusal::Exhausted.status("too many messages in too short a time"))?;
+                    // Each agent in its own time, so that a fleet does not renew at one moment.
+                    renewal.ask(state, caller, outbound).await?;
                     hear(state, caller, connected.session, message).await?;
                 }
                 None => return Ok(()),
             },
         }
+    }
+}
+
+/// Whether a session's agent was asked to renew, and when the authority was what.
+#[derive(Debug, Default)]
+struct RenewalAsked(Option<String>);
+
+impl RenewalAsked {
+    /// Asks it when its certificate is not what it would get now; once for each phase of a rotation.
+    async fn ask(&mut self, state: &GrpcState, caller: &Caller, outbound: &Outbound) -> Result<(), Status> {
+        if !caller.is_outdated(&state.authority) {
+            return Ok(());
+        }
+        let wanted = state.authority.current();
+        if self.0.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        self.0 = Some(wanted);
+        tracing::info!(agent = %caller.agent.id, "the agent's certificate is not what is made now; it is to renew");
+        tell(outbound, Down::RenewNow(v1::RenewNow {})).await
     }
 }
 

@@ -1,17 +1,23 @@
-//! The certificate authority: made on the first start, used ever after.
+//! The certificate authority: made on the first start, used ever after, its root exchanged by rotation.
 //!
-//! `ca.pem` is public; `ca.key.sealed` is the private key under the master key. The trust bundle is a
-//! list from the start, so that a second authority can be trusted during a later rotation.
+//! `ca.pem` is public: whom to trust. `ca.key.sealed` is the private key under the master key. While the root
+//! is rotated, both of them are in `ca.rotation.sealed`, which alone counts then: it is written whole, and each
+//! phase is that one write. What a kill leaves undone after it is made up for by the next start.
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
+use cratekube_common::domain::secret::Secret;
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{clock::Clock, files, mint::Mint, tls};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::X509Certificate;
+use zeroize::Zeroizing;
 
+use super::root::{Root, RootFault};
+use super::rotation::{self, Change, Phase, Progress, Step};
 use super::{PkiError, keys};
 use crate::keys::Envelope;
 
@@ -20,22 +26,148 @@ pub(crate) const CERTIFICATE: &str = "ca.pem";
 pub(crate) const KEY: &str = "ca.key.sealed";
 /// What the key is sealed for.
 pub(crate) const CONTEXT: &[u8] = b"pki/ca";
-/// Life of the authority: it must outlive every cluster's own (ten years in RKE) to be a non-event.
-const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// Certificates begin in the past, for clocks that are behind and for our own when it was ahead: what is
-/// made while it is an hour fast must be good for agents that are ten minutes slow, also after ours was
-/// put right. Otherwise nobody could connect until that hour has passed.
-pub(super) const BACKDATE: Duration = Duration::from_secs(90 * 60);
+/// Name of the file with both roots, while they are rotated.
+pub(crate) const ROTATION: &str = "ca.rotation.sealed";
+/// What that is sealed for.
+pub(crate) const ROTATION_CONTEXT: &[u8] = b"pki/ca-rotation";
+const FORMAT: u32 = 1;
 
 /// The certificate authority.
 pub struct Authority {
-    pub(super) issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
-    pem: String,
+    data: PathBuf,
+    envelope: Arc<Envelope>,
+    roots: RwLock<Arc<Roots>>,
+    /// One step at a time.
+    turn: Mutex<()>,
     /// Of the keys that it makes, and the least that it certifies.
     pub(super) algorithm: KeyAlgorithm,
     pub(super) clock: Clock,
     pub(super) mint: Mint,
+}
+
+/// The root, or both of them.
+#[derive(Clone)]
+pub(super) struct Roots {
+    /// The one that stays.
+    stays: Arc<Root>,
+    /// The one that goes, and how far that is.
+    goes: Option<(Arc<Root>, Progress)>,
+    /// Whom an agent that has the bundle trusts, in one word that does not depend on their order.
+    trust: String,
+}
+
+/// A root as it is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootNow {
+    /// SHA-256 of its certificate (DER), lower-case hex: what join tokens carry.
+    pub fingerprint: String,
+    /// Its certificate.
+    pub certificate: CertificateDer<'static>,
+    /// The same, as PEM.
+    pub pem: String,
+    /// What kind of key it has; none when of a kind that is not made here.
+    pub algorithm: Option<KeyAlgorithm>,
+    /// When its certificate ends.
+    pub not_after: Option<Timestamp>,
+}
+
+/// The authority at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityNow {
+    /// The one that stays, or the only one.
+    pub stays: RootNow,
+    /// The one that goes, when there is one.
+    pub goes: Option<RootNow>,
+    /// How far the rotation is.
+    pub progress: Option<Progress>,
+    /// Fingerprint of the one whose certificates listeners show.
+    pub shown: String,
+}
+
+/// Both roots in their file. Its `Debug` is not derived, for it holds the keys.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u32,
+    progress: Progress,
+    stays: Pair,
+    goes: Pair,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    certificate_pem: String,
+    key_pem: String,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let _wiped = Secret::new(std::mem::take(&mut self.key_pem));
+    }
+}
+
+impl Pair {
+    fn of(root: &Root) -> Self {
+        Self { certificate_pem: root.pem.clone(), key_pem: root.key().expose().to_owned() }
+    }
+
+    fn open(&self) -> Result<Arc<Root>, String> {
+        let opened = Root::open(&self.certificate_pem, &Secret::new(self.key_pem.clone()));
+        opened.map(Arc::new).map_err(|(RootFault::Key(fault) | RootFault::Certificate(fault))| fault)
+    }
+}
+
+impl Roots {
+    fn new(stays: Arc<Root>, goes: Option<(Arc<Root>, Progress)>) -> Self {
+        let mut roots = Self { stays, goes, trust: String::new() };
+        let mut trusted: Vec<&str> = roots.trusted().into_iter().map(|root| root.fingerprint.as_str()).collect();
+        trusted.sort_unstable();
+        roots.trust = trusted.join(" ");
+        roots
+    }
+
+    fn only(root: Root) -> Self {
+        Self::new(Arc::new(root), None)
+    }
+
+    fn phase(&self) -> Option<Phase> {
+        self.goes.as_ref().map(|(_, progress)| progress.phase)
+    }
+
+    /// The one whose certificates listeners show.
+    pub(super) fn shown(&self) -> &Root {
+        match &self.goes {
+            Some((old, Progress { phase: Phase::Introduced, .. })) => old,
+            _ => &self.stays,
+        }
+    }
+
+    /// The one that certifies agents when they renew.
+    pub(super) fn stays(&self) -> &Root {
+        &self.stays
+    }
+
+    /// Those that are trusted, the one that is shown first.
+    pub(super) fn trusted(&self) -> Vec<&Root> {
+        match &self.goes {
+            None | Some((_, Progress { phase: Phase::Finishing, .. })) => vec![&self.stays],
+            Some((old, Progress { phase: Phase::Introduced, .. })) => vec![old, &self.stays],
+            Some((old, Progress { phase: Phase::Switched, .. })) => vec![&self.stays, old],
+        }
+    }
+
+    pub(super) fn trust_bundle(&self) -> Vec<CertificateDer<'static>> {
+        self.trusted().into_iter().map(|root| root.certificate.clone()).collect()
+    }
+
+    pub(super) fn trust(&self) -> &str {
+        &self.trust
+    }
+
+    fn pem(&self) -> String {
+        self.trusted().into_iter().map(|root| root.pem.as_str()).collect()
+    }
 }
 
 impl std::fmt::Debug for Authority {
@@ -45,7 +177,8 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Loads the authority, or makes it when the data directory is new and has none.
+    /// Loads the authority, or makes it when the data directory is new and has none. Changes nothing that is
+    /// there; see [`Self::settle`].
     ///
     /// # Errors
     /// [`PkiError::Unusable`] when it should be there and cannot be read: it is never made anew.
@@ -53,82 +186,149 @@ impl Authority {
         data: &Path,
         is_new: bool,
         algorithm: KeyAlgorithm,
-        envelope: &Envelope,
+        envelope: &Arc<Envelope>,
         clock: Clock,
         mint: Mint,
     ) -> Result<Self, PkiError> {
         let read = |name: &str| {
             let path = data.join(name);
-            let file = |source| PkiError::File { path: path.display().to_string(), source };
-            files::read_optional(&path).map_err(file)
+            files::read_optional(&path).map_err(|source| file(&path, source))
         };
-        match (read(CERTIFICATE)?, read(KEY)?) {
-            (Some(pem), Some(sealed)) => Self::open(data, (&pem, &sealed), algorithm, envelope, clock, mint),
+        let roots = match (read(ROTATION)?, read(CERTIFICATE)?, read(KEY)?) {
+            (Some(sealed), _, _) => open_both(data, &sealed, envelope)?,
+            (None, Some(pem), Some(sealed)) => Roots::only(open(data, (&pem, &sealed), envelope)?),
             // A first start that was killed between its two files left the key only.
-            (None, _) if is_new => Self::make(data, algorithm, envelope, clock, mint),
-            (None, _) => Err(unusable(data, CERTIFICATE, "it is missing")),
-            (Some(_), None) => Err(unusable(data, KEY, "it is missing")),
+            (None, None, _) if is_new => {
+                let root = Root::make(algorithm, clock.now(), &mint)?;
+                keep(data, &root, envelope)?;
+                Roots::only(root)
+            }
+            (None, None, _) => return Err(unusable(data, CERTIFICATE, "it is missing")),
+            (None, Some(_), None) => return Err(unusable(data, KEY, "it is missing")),
+        };
+        let (data, envelope) = (data.to_owned(), Arc::clone(envelope));
+        Ok(Self { data, envelope, roots: RwLock::new(Arc::new(roots)), turn: Mutex::default(), algorithm, clock, mint })
+    }
+
+    pub(super) fn roots(&self) -> Arc<Roots> {
+        Arc::clone(&self.roots.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a step of a rotation. `trust` is told whom to trust before anything is certified by a new root; it
+    /// holds from the next handshake on. Answers whether anything changed.
+    ///
+    /// # Errors
+    /// [`PkiError`]. When it is not [`PkiError::Step`], the step may have been taken all the same, and can be
+    /// repeated.
+    pub fn take(
+        &self,
+        step: Step,
+        trust: impl FnOnce(Vec<CertificateDer<'static>>) -> Result<(), String>,
+    ) -> Result<bool, PkiError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.roots();
+        let (now, progress) = (self.clock.now(), before.goes.as_ref().map(|(_, progress)| *progress));
+        let after = match (rotation::change(progress, step, now)?, &before.goes) {
+            (Change::New(progress), _) => {
+                let made = Arc::new(Root::make(self.algorithm, now, &self.mint)?);
+                Roots::new(made, Some((Arc::clone(&before.stays), progress)))
+            }
+            (Change::On(progress), Some((goes, _))) => {
+                Roots::new(Arc::clone(&before.stays), Some((Arc::clone(goes), progress)))
+            }
+            (Change::Exchanged(progress), Some((goes, _))) => {
+                Roots::new(Arc::clone(goes), Some((Arc::clone(&before.stays), progress)))
+            }
+            (Change::Nothing | Change::On(_) | Change::Exchanged(_), _) => {
+                self.settle_roots(&before)?;
+                return Ok(false);
+            }
+        };
+        self.write(&after)?;
+        trust(after.trust_bundle()).map_err(PkiError::Make)?;
+        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after.clone());
+        self.settle_roots(&after)?;
+        Ok(true)
+    }
+
+    /// Brings the files to where the rotation is: `ca.pem` to whom is to be trusted, and after the last step
+    /// everything to the root that stays. For the one controller that serves from the directory.
+    ///
+    /// # Errors
+    /// [`PkiError::File`]; it can be repeated.
+    pub fn settle(&self) -> Result<(), PkiError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settle_roots(&self.roots())
+    }
+
+    fn settle_roots(&self, roots: &Roots) -> Result<(), PkiError> {
+        let at = self.data.join(CERTIFICATE);
+        match roots.phase() {
+            None => Ok(()),
+            Some(Phase::Introduced | Phase::Switched) => {
+                let pem = roots.pem();
+                let found = files::read_optional(&at).map_err(|source| file(&at, source))?;
+                if found.as_deref() == Some(pem.as_bytes()) {
+                    return Ok(());
+                }
+                files::write_atomic(&at, pem.as_bytes()).map_err(|source| file(&at, source))
+            }
+            Some(Phase::Finishing) => {
+                keep(&self.data, &roots.stays, &self.envelope)?;
+                let at = self.data.join(ROTATION);
+                files::remove(&at).and_then(|()| files::sync_dir(&self.data)).map_err(|source| file(&at, source))?;
+                let only = Roots::new(Arc::clone(&roots.stays), None);
+                *self.roots.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(only);
+                Ok(())
+            }
         }
     }
 
-    fn open(
-        data: &Path,
-        (pem, sealed): (&[u8], &[u8]),
-        algorithm: KeyAlgorithm,
-        envelope: &Envelope,
-        clock: Clock,
-        mint: Mint,
-    ) -> Result<Self, PkiError> {
-        let key = envelope.open(CONTEXT, sealed).map_err(|e| unusable(data, KEY, &e.to_string()))?;
-        let key = std::str::from_utf8(&key).map_err(|e| unusable(data, KEY, &e.to_string()))?;
-        let key = KeyPair::from_pem(key).map_err(|e| unusable(data, KEY, &e.to_string()))?;
-        let certificates = tls::certificates(pem).map_err(|e| unusable(data, CERTIFICATE, &e))?;
-        let certificate = certificates.into_iter().next().ok_or_else(|| unusable(data, CERTIFICATE, "it is empty"))?;
-        check_pair(&certificate, &key).map_err(|e| unusable(data, CERTIFICATE, &e))?;
-        let issuer =
-            Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(data, CERTIFICATE, &e.to_string()))?;
-        let pem = String::from_utf8_lossy(pem).into_owned();
-        Ok(Self { issuer, certificate, pem, algorithm, clock, mint })
+    fn write(&self, roots: &Roots) -> Result<(), PkiError> {
+        let Some((goes, progress)) = &roots.goes else { return Ok(()) };
+        let (stays, goes) = (Pair::of(&roots.stays), Pair::of(goes));
+        let document = Document { format: FORMAT, progress: *progress, stays, goes };
+        let text = serde_json::to_vec(&document).map(Zeroizing::new).map_err(|e| PkiError::Make(e.to_string()))?;
+        let path = self.data.join(ROTATION);
+        files::write_atomic(&path, &self.envelope.seal(ROTATION_CONTEXT, &text)).map_err(|source| file(&path, source))
     }
 
-    fn make(
-        data: &Path,
-        algorithm: KeyAlgorithm,
-        envelope: &Envelope,
-        clock: Clock,
-        mint: Mint,
-    ) -> Result<Self, PkiError> {
-        let key = keys::make(algorithm)?;
-        let now = clock.now();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "CrateKube Cluster Management CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.serial_number = Some(serial(&mint));
-        (params.not_before, params.not_after) = validity(now, LIFE);
-        let certificate = params.self_signed(&key)?;
-        let write = |name: &str, content: &[u8]| {
-            let path = data.join(name);
-            let file = |source| PkiError::File { path: path.display().to_string(), source };
-            files::write_atomic(&path, content).map_err(file)
-        };
-        write(KEY, &envelope.seal(CONTEXT, key.serialize_pem().as_bytes()))?;
-        write(CERTIFICATE, certificate.pem().as_bytes())?;
-        let pem = certificate.pem();
-        let certificate = certificate.der().clone();
-        Ok(Self { issuer: Issuer::new(params, key), certificate, pem, algorithm, clock, mint })
-    }
-
-    /// The authority's certificate.
+    /// The authority as it is now.
     #[must_use]
-    pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
+    pub fn now(&self) -> AuthorityNow {
+        let roots = self.roots();
+        let goes = roots.goes.as_ref();
+        AuthorityNow {
+            stays: RootNow::of(&roots.stays),
+            goes: goes.map(|(root, _)| RootNow::of(root)),
+            progress: goes.map(|(_, progress)| *progress),
+            shown: roots.shown().fingerprint.clone(),
+        }
     }
 
-    /// The authority's certificate as PEM.
+    /// Certificates of those that are trusted, as PEM; the one that listeners show first.
     #[must_use]
-    pub fn pem(&self) -> &str {
-        &self.pem
+    pub fn pem(&self) -> String {
+        self.roots().pem()
+    }
+
+    /// Fingerprint and certificate (PEM) of the root that listeners' certificates come from.
+    #[must_use]
+    pub fn shown(&self) -> (String, String) {
+        let roots = self.roots();
+        (roots.shown().fingerprint.clone(), roots.shown().pem.clone())
+    }
+
+    /// Fingerprint of that root: what join tokens carry.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.roots().shown().fingerprint.clone()
+    }
+
+    /// When that certificate ends.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        tls::not_after(&self.roots().shown().certificate)
     }
 
     /// The kind of keys that it makes, and the least that it certifies.
@@ -141,12 +341,13 @@ impl Authority {
     /// they were changed, and is never made anew by itself.
     #[must_use]
     pub fn differs_from_settings(&self) -> Option<String> {
-        let (own, wanted) = (keys::of(&self.certificate), self.algorithm);
+        let (own, wanted) = (keys::of(&self.roots().stays.certificate), self.algorithm);
         (own != Some(wanted)).then(|| {
             let own = own.map_or("of another kind", KeyAlgorithm::as_str);
             format!(
                 "the authority's own key is {own} although pki.key_algorithm is {wanted}: it was made before the \
-                 setting, and stays; what it certifies from now on is {wanted}"
+                 setting, and stays until it is rotated (`cratekube ca rotate`); what it certifies from now on is \
+                 {wanted}"
             )
         })
     }
@@ -154,122 +355,89 @@ impl Authority {
     /// Certificates that agents and controllers trust.
     #[must_use]
     pub fn trust_bundle(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone()]
+        self.roots().trust_bundle()
     }
 
-    /// When its certificate ends.
+    /// Fingerprint of the root that a certificate says it was made by; none when that is not trusted now.
     #[must_use]
-    pub fn not_after(&self) -> Option<Timestamp> {
-        tls::not_after(&self.certificate)
+    pub fn issuer_of(&self, certificate: &X509Certificate<'_>) -> Option<String> {
+        let roots = self.roots();
+        let issuer = roots.trusted().into_iter().find(|root| root.made(certificate));
+        issuer.map(|root| root.fingerprint.clone())
     }
 
-    /// SHA-256 of the certificate (DER), lower-case hex: what join tokens carry.
+    /// Whether this root is trusted now.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
-        tls::fingerprint(&self.certificate)
+    pub fn trusts(&self, fingerprint: &str) -> bool {
+        self.roots().trusted().into_iter().any(|root| root.fingerprint == fingerprint)
+    }
+
+    /// What agents are certified by and told to trust now, in one word.
+    #[must_use]
+    pub fn current(&self) -> String {
+        let roots = self.roots();
+        format!("{}: {}", roots.stays.fingerprint, roots.trust())
+    }
+
+    /// Whether an agent's certificate is what it would get now: from the root that stays, and with the same to
+    /// be trusted.
+    #[must_use]
+    pub fn is_current(&self, issuer: &str, trust: &str) -> bool {
+        let roots = self.roots();
+        roots.stays.fingerprint == issuer && roots.trust() == trust
     }
 }
 
-fn check_pair(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), String> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|e| e.to_string())?;
-    if parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw() {
-        return Ok(());
+impl RootNow {
+    fn of(root: &Root) -> Self {
+        Self {
+            fingerprint: root.fingerprint.clone(),
+            certificate: root.certificate.clone(),
+            pem: root.pem.clone(),
+            algorithm: keys::of(&root.certificate),
+            not_after: tls::not_after(&root.certificate),
+        }
     }
-    Err(format!("it does not belong to the key in {KEY}"))
+}
+
+fn open(data: &Path, (pem, sealed): (&[u8], &[u8]), envelope: &Envelope) -> Result<Root, PkiError> {
+    let key = envelope.open(CONTEXT, sealed).map_err(|e| unusable(data, KEY, &e.to_string()))?;
+    let key = std::str::from_utf8(&key).map_err(|e| unusable(data, KEY, &e.to_string()))?;
+    let pem = std::str::from_utf8(pem).map_err(|e| unusable(data, CERTIFICATE, &e.to_string()))?;
+    Root::open(pem, &Secret::new(key)).map_err(|fault| match fault {
+        RootFault::Key(fault) => unusable(data, KEY, &fault),
+        RootFault::Certificate(fault) => unusable(data, CERTIFICATE, &fault),
+    })
+}
+
+fn open_both(data: &Path, sealed: &[u8], envelope: &Envelope) -> Result<Roots, PkiError> {
+    let fault = |fault: &str| unusable(data, ROTATION, fault);
+    let text = envelope.open(ROTATION_CONTEXT, sealed).map_err(|e| fault(&e.to_string()))?;
+    let document: Document = serde_json::from_slice(&text).map_err(|e| fault(&e.to_string()))?;
+    if document.format != FORMAT {
+        return Err(fault(&format!("it is from another release (format {})", document.format)));
+    }
+    let open = |pair: &Pair| pair.open().map_err(|e| fault(&e));
+    Ok(Roots::new(open(&document.stays)?, Some((open(&document.goes)?, document.progress))))
+}
+
+/// Writes a root's two files, the key first.
+fn keep(data: &Path, root: &Root, envelope: &Envelope) -> Result<(), PkiError> {
+    let write = |name: &str, content: &[u8]| {
+        let path = data.join(name);
+        files::write_atomic(&path, content).map_err(|source| file(&path, source))
+    };
+    write(KEY, &envelope.seal(CONTEXT, root.key().expose().as_bytes()))?;
+    write(CERTIFICATE, root.pem.as_bytes())
+}
+
+fn file(path: &Path, source: std::io::Error) -> PkiError {
+    PkiError::File { path: path.display().to_string(), source }
 }
 
 fn unusable(data: &Path, name: &str, fault: &str) -> PkiError {
     PkiError::Unusable { path: data.join(name).display().to_string(), fault: fault.to_owned() }
 }
 
-pub(super) fn serial(mint: &Mint) -> rcgen::SerialNumber {
-    let mut bytes = [0; 16];
-    mint.fill(&mut bytes);
-    // Positive and without leading zero, as RFC 5280 asks.
-    bytes[0] = (bytes[0] & 0x7f) | 0x40;
-    rcgen::SerialNumber::from_slice(&bytes)
-}
-
-pub(super) fn validity(now: Timestamp, life: Duration) -> (time::OffsetDateTime, time::OffsetDateTime) {
-    let at = |ts: Timestamp| {
-        let seconds = ts.as_millis().div_euclid(1_000);
-        time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
-    };
-    let backdate_ms = i64::try_from(BACKDATE.as_millis()).unwrap_or(0);
-    (at(Timestamp::from_millis(now.as_millis() - backdate_ms)), at(now.after(life)))
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use cratekube_common::runtime::clock::{self, ManualClock};
-    use zeroize::Zeroizing;
-
-    pub(in crate::pki) fn envelope(byte: u8) -> Envelope {
-        Envelope::new(&Zeroizing::new(vec![byte; 32]), Mint::system(clock::system())).unwrap()
-    }
-
-    pub(in crate::pki) fn load(data: &Path, is_new: bool, byte: u8) -> Result<Authority, PkiError> {
-        load_with(data, is_new, byte, KeyAlgorithm::EcdsaP256)
-    }
-
-    pub(in crate::pki) fn load_with(
-        data: &Path,
-        is_new: bool,
-        byte: u8,
-        algorithm: KeyAlgorithm,
-    ) -> Result<Authority, PkiError> {
-        let clock = clock::system();
-        Authority::load(data, is_new, algorithm, &envelope(byte), clock.clone(), Mint::system(clock))
-    }
-
-    #[test]
-    fn hostile_row_48_what_is_made_while_the_clock_is_an_hour_ahead_is_good_when_it_was_put_right() {
-        let dir = tempfile::tempdir().unwrap();
-        let now = Timestamp::from_millis(1_795_000_000_000);
-        let clock = ManualClock::at(now);
-        clock.jump(3_600_000);
-        let mint = Mint::system(clock.clone());
-        let authority = Authority::load(dir.path(), true, KeyAlgorithm::EcdsaP256, &envelope(1), clock, mint).unwrap();
-        let listener = authority.issue_server(&["localhost".to_owned()]).unwrap();
-        for certificate in &listener.chain {
-            let (_, read) = x509_parser::parse_x509_certificate(certificate).unwrap();
-            let slow_agent = now.as_millis() / 1_000 - 600;
-            assert!(read.validity().not_before.timestamp() <= slow_agent, "{:?}", read.validity());
-        }
-    }
-
-    #[test]
-    fn an_authority_that_is_not_what_the_settings_ask_for_stays_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = load(dir.path(), true, 1).unwrap();
-        assert_eq!(first.differs_from_settings(), None);
-        for wanted in [KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa4096] {
-            let later = load_with(dir.path(), false, 1, wanted).unwrap();
-            let said = later.differs_from_settings().unwrap();
-            assert!(said.contains("is ecdsa-p256 although") && said.contains(wanted.as_str()), "{said}");
-            assert_eq!(later.fingerprint(), first.fingerprint());
-        }
-    }
-
-    #[test]
-    fn hostile_row_40_the_authority_is_made_once_and_never_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = load(dir.path(), true, 1).unwrap().fingerprint();
-        assert_eq!(load(dir.path(), false, 1).unwrap().fingerprint(), first);
-        assert!(load(dir.path(), false, 2).unwrap_err().to_string().contains("another master key"));
-        for name in [CERTIFICATE, KEY] {
-            let path = dir.path().join(name);
-            let content = std::fs::read(&path).unwrap();
-            for broken in [&b""[..], &content[..content.len() / 2], b"garbage"] {
-                std::fs::write(&path, broken).unwrap();
-                assert!(load(dir.path(), false, 1).is_err());
-                assert_eq!(std::fs::read(&path).unwrap(), broken, "nothing is overwritten");
-            }
-            std::fs::remove_file(&path).unwrap();
-            assert!(load(dir.path(), false, 1).is_err());
-            std::fs::write(&path, content).unwrap();
-        }
-        assert_eq!(load(dir.path(), false, 1).unwrap().fingerprint(), first);
-    }
-}
+pub(super) mod tests;

@@ -13,7 +13,8 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::authority::{Authority, serial, validity};
+use super::authority::Authority;
+use super::root::{Root, serial, validity};
 use super::{PkiError, keys};
 use crate::store::CertificateFacts;
 
@@ -34,12 +35,20 @@ pub struct Issued {
     pub certificate: CertificateDer<'static>,
     /// Its serial number, lower-case hex.
     pub serial: String,
-    /// How many certificates its holder had with it; 0 for a listener's.
+    /// How many certificates its holder had with it, from 1.
     pub generation: u64,
     /// SHA-256 of the public key (DER), lower-case hex.
     pub key_sha256: String,
     /// When it ends.
     pub not_after: Timestamp,
+    /// Fingerprint of the root that made it.
+    pub issuer: String,
+    /// The certificate of that root.
+    pub issuer_certificate: CertificateDer<'static>,
+    /// Those that its holder is to trust.
+    pub trust_bundle: Vec<CertificateDer<'static>>,
+    /// Their fingerprints, in one word.
+    pub trust: String,
 }
 
 impl Issued {
@@ -51,8 +60,16 @@ impl Issued {
             generation: self.generation,
             key_sha256: self.key_sha256.clone(),
             not_after: self.not_after,
+            issuer: self.issuer.clone(),
+            trust: self.trust.clone(),
         }
     }
+}
+
+struct Signed {
+    certificate: CertificateDer<'static>,
+    serial: String,
+    not_after: Timestamp,
 }
 
 /// A listener's certificate with its key.
@@ -67,7 +84,9 @@ pub struct ServerIdentity {
 }
 
 impl Authority {
-    /// Makes a client certificate for an agent from the public key in its request (PKCS#10, DER).
+    /// Makes a client certificate for an agent from the public key in its request (PKCS#10, DER). The first of
+    /// an agent comes from the root that listeners show, which is the one that its join token names; those
+    /// after it from the root that stays.
     ///
     /// # Errors
     /// [`PkiError::Request`] when the request is not signed by its key or the key is of a kind or
@@ -83,8 +102,20 @@ impl Authority {
         params.distinguished_name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), generation.to_string());
         let uri = format!("{AGENT_URI_PREFIX}{id}");
         params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
-        let issued = self.sign(params, &request.public_key, AGENT_LIFE)?;
-        Ok(Issued { generation, ..issued })
+        let roots = self.roots();
+        let root = if generation == 1 { roots.shown() } else { roots.stays() };
+        let signed = self.sign(root, params, &request.public_key, AGENT_LIFE)?;
+        Ok(Issued {
+            certificate: signed.certificate,
+            serial: signed.serial,
+            generation,
+            key_sha256: sha256_hex(&request.public_key.subject_public_key_info()),
+            not_after: signed.not_after,
+            issuer: root.fingerprint.clone(),
+            issuer_certificate: root.certificate.clone(),
+            trust_bundle: roots.trust_bundle(),
+            trust: roots.trust().to_owned(),
+        })
     }
 
     /// Makes a server certificate with a new key for a listener.
@@ -100,29 +131,30 @@ impl Authority {
             Err(_) => Ok(SanType::DnsName(name.as_str().try_into()?)),
         };
         params.subject_alt_names = names.iter().map(san).collect::<Result<_, PkiError>>()?;
-        let issued = self.sign(params, &key, SERVER_LIFE)?;
+        let roots = self.roots();
+        let signed = self.sign(roots.shown(), params, &key, SERVER_LIFE)?;
         Ok(ServerIdentity {
-            chain: vec![issued.certificate, self.certificate().clone()],
+            chain: vec![signed.certificate, roots.shown().certificate.clone()],
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            not_after: issued.not_after,
+            not_after: signed.not_after,
         })
     }
 
     fn sign(
         &self,
+        root: &Root,
         mut params: CertificateParams,
         key: &impl PublicKeyData,
         life: Duration,
-    ) -> Result<Issued, PkiError> {
+    ) -> Result<Signed, PkiError> {
         let serial = serial(&self.mint);
         let serial_hex = data_encoding::HEXLOWER.encode(&serial.to_bytes());
         params.serial_number = Some(serial);
         params.use_authority_key_identifier_extension = true;
         let now = self.clock.now();
         (params.not_before, params.not_after) = validity(now, life);
-        let certificate = params.signed_by(key, &self.issuer)?.der().clone();
-        let key_sha256 = sha256_hex(&key.subject_public_key_info());
-        Ok(Issued { certificate, serial: serial_hex, generation: 0, key_sha256, not_after: now.after(life) })
+        let certificate = params.signed_by(key, &root.issuer)?.der().clone();
+        Ok(Signed { certificate, serial: serial_hex, not_after: now.after(life) })
     }
 }
 
@@ -136,8 +168,8 @@ fn leaf(usage: ExtendedKeyUsagePurpose) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
-    use super::super::authority::BACKDATE;
     use super::super::authority::tests::{load, load_with};
+    use super::super::root::BACKDATE;
     use super::*;
     use cratekube_common::domain::key_algorithm::KeyAlgorithm;
     use rcgen::{BasicConstraints, KeyPair};

@@ -1,10 +1,13 @@
-//! The controller's own certificate authority: [`authority`] keeps it, [`issue`] makes certificates.
+//! The controller's own certificate authority: [`authority`] keeps it, [`issue`] makes certificates, and its
+//! root is exchanged in the steps of [`rotation`].
 //!
 //! Revocation is a matter of the store, checked on every call; there are no lists to distribute.
 
 pub mod authority;
 pub mod issue;
 pub(crate) mod keys;
+mod root;
+pub mod rotation;
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 
@@ -40,6 +43,9 @@ pub enum PkiError {
     /// A certificate request is not acceptable.
     #[error("the certificate request is not acceptable: {0}")]
     Request(String),
+    /// It is not this step's turn in a rotation.
+    #[error(transparent)]
+    Step(#[from] rotation::StepFault),
 }
 
 impl From<rcgen::Error> for PkiError {

@@ -125,7 +125,8 @@ mod tests {
     }
 
     fn record(generation: u64, used_at: Option<i64>, replaced_at: Option<i64>) -> CertificateRecord {
-        CertificateRecord { generation, used_at: used_at.map(at), replaced_at: replaced_at.map(at) }
+        let (used_at, replaced_at) = (used_at.map(at), replaced_at.map(at));
+        CertificateRecord { generation, used_at, replaced_at, trust: String::new() }
     }
 
     fn decide(record: Option<CertificateRecord>, call: Call, now: i64) -> Standing {

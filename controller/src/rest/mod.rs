@@ -11,6 +11,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod body;
+mod ca;
 mod caller;
 mod catalogue;
 pub mod clusters;

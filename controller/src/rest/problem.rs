@@ -78,6 +78,8 @@ kinds! {
     NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
     Acknowledged     = "alarm-acknowledged",    CONFLICT,               false, "Somebody has seen to this alarm", "Look at who, and what was found.";
     SigningKeysLive  = "signing-keys-live",     CONFLICT,               true,  "Two signing keys are live", "Wait until the tokens of the older one have ended, or rotate with `at_once` and end every token.";
+    CaPhase          = "ca-rotation-step",      CONFLICT,               false, "It is not this step's turn in the CA's rotation", "Look at the CA's `phase`: rotate, switch, finish; `roll-back` goes back from the first two.";
+    AgentsBehind     = "agents-behind",         CONFLICT,               true,  "Agents would be left behind", "Wait until they have connected: they take the CA over by themselves. Repeat the request with `leave_behind` if they will not come back, or are to be enrolled again.";
     TokenUsed        = "join-token-used",       CONFLICT,               false, "The join token was used", "Revoke the agent that it made, if it should not be there.";
     Protected        = "deletion-protected",    CONFLICT,               false, "The cluster is protected against removal", "Take the protection away first: PATCH the cluster with `{\"deletion_protection\": false, \"reason\": …}`.";
     Over             = "operation-over",        CONFLICT,               false, "The operation has ended", "Look at its outcome; `retry` asks for the same again where it did not succeed.";

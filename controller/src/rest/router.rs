@@ -9,7 +9,7 @@ use super::furnish::furnish;
 use super::problem::Problem;
 use super::state::RestState;
 use super::{
-    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
+    agents, alarms, api_keys, audit, auth, ca, catalogue, clusters, environments, events, generations, health, install,
     join_tokens, openapi, operations, orphan_scans, orphans, output, problems, quarantine, resources, revisions,
     revocations, signing_keys, summary, ui, volumes,
 };
@@ -25,6 +25,7 @@ pub(super) fn open() -> Vec<Route> {
         ("/ui", get(ui::lead)),
         ("/ui/", get(ui::page)),
         ("/ui/{file}", get(ui::file)),
+        ("/ca.pem", get(ca::pem)),
         ("/install.sh", get(install::show)),
         ("/install/agent/{file}", get(install::agent)),
         ("/v1/auth/token", post(auth::token::exchange)),
@@ -91,6 +92,11 @@ pub(super) fn guarded() -> Vec<Route> {
         ("/v1/admin/revocations", get(revocations::list::list).post(revocations::create::create)),
         ("/v1/admin/signing-keys", get(signing_keys::list)),
         ("/v1/admin/signing-keys/rotate", post(signing_keys::rotate)),
+        ("/v1/admin/ca", get(ca::show)),
+        ("/v1/admin/ca/rotate", post(ca::rotate)),
+        ("/v1/admin/ca/switch", post(ca::switch)),
+        ("/v1/admin/ca/roll-back", post(ca::roll_back)),
+        ("/v1/admin/ca/finish", post(ca::finish)),
         ("/v1/admin/alarms", get(alarms::list::list)),
         ("/v1/admin/alarms/{number}/acknowledge", post(alarms::acknowledge::acknowledge)),
         ("/v1/admin/audit", get(audit::list)),

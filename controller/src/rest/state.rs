@@ -16,6 +16,7 @@ use super::refusals::RefusalLog;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::edge::bucket::{Buckets, Rate};
+use crate::edge::changeover::Changeover;
 use crate::keys::signing::Watched;
 use crate::metrics::Metrics;
 use crate::service::Service;
@@ -64,6 +65,8 @@ pub struct RestParts {
     /// Key of cursors and idempotency digests. Must be the same after a restart, or repeated requests
     /// are taken for new ones under a used key.
     pub mac_key: [u8; 32],
+    /// The CA, and the steps of its rotation.
+    pub changeover: Changeover,
     /// What new agents are told and given.
     pub offer: Offer,
     /// Bounds.
@@ -90,7 +93,7 @@ pub struct Inner {
     pub(super) tokens: Arc<Tokens>,
     pub(super) signing_keys: Arc<Watched>,
     pub(super) mac_key: hmac::Key,
-    pub(super) ca_sha256: String,
+    pub(super) changeover: Changeover,
     pub(super) install: Install,
     pub(super) limits: Limits,
     pub(super) users: UserSettings,
@@ -123,7 +126,7 @@ impl RestState {
             tokens: parts.tokens,
             signing_keys: parts.signing_keys,
             mac_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.mac_key),
-            ca_sha256: parts.offer.ca_sha256.clone(),
+            changeover: parts.changeover,
             install: Install::new(parts.offer),
             limits: parts.limits,
             shutdown: parts.shutdown,

@@ -226,6 +226,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Agents by name.
     async fn agents(&self, page: PageRequest) -> Result<Page<Agent>, StoreError>;
 
+    /// Agents that may connect and could still renew at a moment, and whose certificate in use is not from this
+    /// root; by name, at most so many.
+    async fn agents_not_certified_by(
+        &self,
+        issuer: String,
+        renewable_at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Agent>, StoreError>;
+
     /// Cordons, uncordons, drains or revokes an agent.
     async fn change_agent(&self, request: ChangeAgent) -> Result<AgentChanged, StoreError>;
 

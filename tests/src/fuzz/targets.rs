@@ -328,7 +328,7 @@ fn request() -> Target {
     let mint = Mint::system(clock.clone());
     let envelope = Envelope::new(&zeroize::Zeroizing::new(vec![7; 32]), mint.clone()).unwrap();
     let algorithm = KeyAlgorithm::EcdsaP256;
-    let authority = Authority::load(dir.path(), true, algorithm, &envelope, clock, mint).unwrap();
+    let authority = Authority::load(dir.path(), true, algorithm, &std::sync::Arc::new(envelope), clock, mint).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut greedy = rcgen::CertificateParams::new(vec!["controller".to_owned()]).unwrap();
     greedy.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

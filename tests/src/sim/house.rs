@@ -426,7 +426,7 @@ impl LayOut<'_> {
             rusqlite::Connection::open(data.path.join(DATABASE_FILE))?.execute_batch(LATE_IS_FAILED)?;
         }
         let right = self.course.clock(&Skew::default());
-        Ok((Trust::of(data.authority.pem(), &right)?, tokens))
+        Ok((Trust::of(&data.authority.pem(), &right)?, tokens))
     }
 
     /// A volume for each bastion, attached to it.

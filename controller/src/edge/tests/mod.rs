@@ -82,9 +82,10 @@ impl Bench {
         let mint = Mint::system(clock.clone());
         let envelope = Envelope::new(&Zeroizing::new(vec![1; 32]), mint.clone()).unwrap();
         let algorithm = KeyAlgorithm::EcdsaP256;
-        let authority = Authority::load(dir.path(), true, algorithm, &envelope, clock.clone(), mint.clone()).unwrap();
+        let authority =
+            Authority::load(dir.path(), true, algorithm, &Arc::new(envelope), clock.clone(), mint.clone()).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(authority.certificate().clone()).unwrap();
+        roots.add(authority.now().stays.certificate).unwrap();
         let renewal = Arc::new(Renewal::new("bench", source, Arc::new(authority), clock.clone()).unwrap());
         let config = for_users(renewal.certificate(), &clock).unwrap();
         let (counters, shutdown, taken) = (Counters::default(), Shutdown::new(), Arc::new(AtomicUsize::new(0)));

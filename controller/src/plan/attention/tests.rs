@@ -34,6 +34,7 @@ fn agent(id: u128, name: &str) -> Agent {
         certificate_serial: "ab".into(),
         certificate_not_after: at(20 * DAY),
         certificate_generation: 1,
+        certificate_issuer: None,
         banned: false,
         facts: Some(AgentFacts {
             version: "1".into(),

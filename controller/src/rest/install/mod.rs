@@ -26,6 +26,7 @@ use super::problem::{Kind, Problem};
 use super::query::Params;
 use super::sse::{Sender, send};
 use super::state::RestState;
+use crate::pki::authority::Authority;
 use binaries::{Binaries, Binary, Unreadable};
 
 /// Downloads at once: a fleet that is upgraded fetches some tens of MB each, and comes again when it
@@ -43,14 +44,18 @@ pub struct Offer {
     pub url: String,
     /// Host and port of the listener for agents.
     pub agents: String,
-    /// The authority that signs the listeners' certificates, as PEM.
-    pub ca_pem: String,
-    /// Its fingerprint, as join tokens have it.
-    pub ca_sha256: String,
     /// The REST listener's certificate comes from elsewhere, so that hosts trust it by their own roots.
     pub foreign_certificate: bool,
     /// Where the programs are; nothing is offered without it.
     pub binaries: Option<PathBuf>,
+}
+
+/// The root whose certificates the listeners show now.
+#[derive(Debug)]
+struct Shown {
+    pem: String,
+    /// Its fingerprint, as join tokens have it.
+    sha256: String,
 }
 
 /// What is offered to new bastions.
@@ -68,15 +73,17 @@ impl Install {
     }
 
     /// The script, with what is offered now.
-    async fn script(&self) -> Result<String, Problem> {
+    async fn script(&self, ca: &Authority) -> Result<String, Problem> {
+        let (sha256, pem) = ca.shown();
+        let shown = Shown { pem, sha256 };
         let binaries = self.binaries.as_ref().ok_or_else(nothing)?.all().await.map_err(|e| unreadable(&e))?;
-        if binaries.is_empty() { Err(nothing()) } else { Ok(script::render(&self.offer, &binaries)) }
+        if binaries.is_empty() { Err(nothing()) } else { Ok(script::render(&self.offer, &shown, &binaries)) }
     }
 
     /// A line for a shell that makes a host a bastion, with a join token; none when nothing is offered.
     /// It brings the checksum of the script along, so that it needs no file with our CA.
-    pub(super) async fn one_line(&self, token: &str) -> Option<String> {
-        let script = self.script().await.ok()?;
+    pub(super) async fn one_line(&self, ca: &Authority, token: &str) -> Option<String> {
+        let script = self.script(ca).await.ok()?;
         Some(script::one_line(&self.offer, &script, token))
     }
 
@@ -101,7 +108,7 @@ fn unreadable(error: &Unreadable) -> Problem {
     responses((status = 200, description = "A shell script (POSIX sh)", body = String, content_type = "text/x-shellscript")))]
 pub(super) async fn show(State(state): State<RestState>, OriginalUri(uri): OriginalUri) -> Result<Response, Problem> {
     Params::read(&uri, &[])?;
-    let script = state.install.script().await?;
+    let script = state.install.script(state.changeover.authority()).await?;
     Ok(([(header::CONTENT_TYPE, "text/x-shellscript; charset=utf-8")], script).into_response())
 }
 

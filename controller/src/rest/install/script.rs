@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use cratekube_common::runtime::tls::sha256_hex;
 
-use super::Offer;
 use super::binaries::Binary;
+use super::{Offer, Shown};
 
 const TEMPLATE: &str = include_str!("../../../../deploy/install.sh");
 const UNIT: &str = include_str!("../../../../deploy/systemd/cratekube-agent.service");
@@ -15,15 +15,15 @@ const BEGIN: &str = "# --- filled in by the controller ---\n";
 const END: &str = "# --- end ---\n";
 
 /// The script.
-pub(super) fn render(offer: &Offer, binaries: &[Binary]) -> String {
+pub(super) fn render(offer: &Offer, ca: &Shown, binaries: &[Binary]) -> String {
     let lines: Vec<String> = binaries.iter().map(|binary| format!("{} {}", binary.arch, binary.sha256)).collect();
     // What is not a package goes where programs of the administrator go.
     let unit = UNIT.trim_end().replace("/usr/bin/", "/usr/local/bin/");
     let values = [
         ("URL", offer.url.as_str()),
         ("CONTROLLER", &offer.agents),
-        ("CA_SHA256", &offer.ca_sha256),
-        ("CA_PEM", offer.ca_pem.trim_end()),
+        ("CA_SHA256", &ca.sha256),
+        ("CA_PEM", ca.pem.trim_end()),
         ("TRUST", if offer.foreign_certificate { "system" } else { "own" }),
         ("VERSION", env!("CARGO_PKG_VERSION")),
         ("BINARIES", &lines.join("\n")),
@@ -64,15 +64,10 @@ mod tests {
         let names = |text: &str| -> Vec<String> {
             text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.to_owned()).collect()
         };
-        let offer = Offer {
-            url: "https://c:1".into(),
-            agents: "c:2".into(),
-            ca_pem: "PEM".into(),
-            ca_sha256: "ab".repeat(32),
-            foreign_certificate: true,
-            binaries: None,
-        };
-        let script = render(&offer, &[]);
+        let offer =
+            Offer { url: "https://c:1".into(), agents: "c:2".into(), foreign_certificate: true, binaries: None };
+        let shown = Shown { pem: "PEM".into(), sha256: "ab".repeat(32) };
+        let script = render(&offer, &shown, &[]);
         for name in names(empty) {
             assert!(script.contains(&format!("\n{name}='")), "{name}");
         }

@@ -60,9 +60,10 @@ pub(in crate::rest) async fn create(
     let document = body::optional_json(&parts.headers, body, state.limits.body_bytes).await?;
     let wanted = read(&document.unwrap_or_else(|| json!({})))?;
     let (record, secret) = state.service.make_join_token(caller.actor(), wanted).await?;
-    let token = JoinToken::new(secret.expose(), &state.ca_sha256).map_err(|_| Problem::internal())?;
+    let token = JoinToken::new(secret.expose(), &state.changeover.authority().fingerprint())
+        .map_err(|_| Problem::internal())?;
     let token = token.expose().expose().to_owned();
-    let install = state.install.one_line(&token).await;
+    let install = state.install.one_line(state.changeover.authority(), &token).await;
     let made = MadeJoinToken { token, install, about: JoinTokenView::from(&record) };
     Ok((StatusCode::CREATED, Json(made)))
 }

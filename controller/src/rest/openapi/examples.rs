@@ -87,6 +87,7 @@ const ID: &str = "01900000-0000-7000-8000-000000000007";
 /// What is not JSON, by path and media type.
 const TEXTS: &[(&str, &str, &str)] = &[
     ("/healthz", "text/plain", "ok"),
+    ("/ca.pem", "application/x-pem-file", "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"),
     ("/install.sh", "text/x-shellscript", "#!/bin/sh\n# Makes this host a bastion …"),
     (
         "/install/agent/{file}",

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::{
-    agents, alarms, api_keys, audit, auth, catalogue, clusters, environments, events, generations, health, install,
+    agents, alarms, api_keys, audit, auth, ca, catalogue, clusters, environments, events, generations, health, install,
     join_tokens, operations, orphan_scans, orphans, output, problems, quarantine, resources, revisions, revocations,
     signing_keys, summary, ui, volumes,
 };
@@ -61,6 +61,7 @@ pub(super) struct IdempotencyHeader {
         ui::lead,
         ui::page,
         ui::file,
+        ca::pem,
         install::show,
         install::agent,
         show,
@@ -120,6 +121,11 @@ pub(super) struct IdempotencyHeader {
         revocations::create::create,
         signing_keys::list,
         signing_keys::rotate,
+        ca::show,
+        ca::rotate,
+        ca::switch,
+        ca::roll_back,
+        ca::finish,
         alarms::list::list,
         alarms::acknowledge::acknowledge,
         audit::list,

@@ -15,8 +15,10 @@ use cratekube_common::domain::audit::AuditEntry;
 use cratekube_common::domain::cluster::manifest::Scope;
 use cratekube_common::domain::environment::{Grant, Role};
 use cratekube_common::domain::id::OperationId;
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
+use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -26,7 +28,10 @@ use tower::ServiceExt;
 
 use super::{Limits, Offer, RestParts, RestState, UserSettings, router};
 use crate::auth::{SigningKey, Tokens};
+use crate::edge::changeover::Changeover;
+use crate::edge::tls::Trust;
 use crate::keys::{Envelope, signing};
+use crate::pki::authority::Authority;
 use crate::plan::chain::Chain;
 use crate::plan::policy::Policy;
 use crate::plan::scopes::Scopes;
@@ -189,6 +194,7 @@ impl World {
         let key = keys[0].clone();
         let tokens = Tokens::new(&keys, "cratekube", "cratekube-rest", Duration::from_secs(300), clock.clone());
         let tokens = Arc::new(tokens);
+        let changeover = changeover(dir.path(), &envelope, house.clock.clone());
         let signing_keys = signing::Watched::new(dir.path().to_owned(), envelope, Arc::clone(&tokens));
         let store = store.unwrap_or_else(|| house.store.clone());
         let (scopes, policy) = (Arc::new(scopes()), Arc::new(policy));
@@ -226,6 +232,7 @@ impl World {
             tokens: tokens.clone(),
             signing_keys: Arc::new(signing_keys),
             mac_key: [3; 32],
+            changeover,
             offer,
             limits,
             users: UserSettings {
@@ -340,13 +347,19 @@ impl World {
     }
 }
 
+/// The CA, with nobody listening.
+fn changeover(data: &std::path::Path, envelope: &Arc<Envelope>, clock: Clock) -> Changeover {
+    let mint = Mint::system(Arc::clone(&clock));
+    let authority = Authority::load(data, true, KeyAlgorithm::EcdsaP256, envelope, clock, mint).unwrap();
+    let trust = Trust::new(authority.trust_bundle()).unwrap();
+    Changeover::new(Arc::new(authority), trust, Arc::default())
+}
+
 /// What a controller tells new bastions, without anything to give away.
 fn offer() -> Offer {
     Offer {
         url: "https://controller.example:8443".into(),
         agents: "controller.example:7443".into(),
-        ca_pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
-        ca_sha256: "ab".repeat(32),
         foreign_certificate: false,
         binaries: None,
     }

@@ -93,6 +93,8 @@ pub(super) struct CertificateView {
     /// How many it had with this one.
     generation: u64,
     expires_at: String,
+    /// SHA-256 of the CA that made it, as `/v1/admin/ca` names it; null when that was not kept yet.
+    issuer: Option<String>,
 }
 
 impl From<&AgentNow> for AgentView {
@@ -129,6 +131,7 @@ impl From<&AgentNow> for AgentView {
                 serial: agent.certificate_serial.clone(),
                 generation: agent.certificate_generation,
                 expires_at: agent.certificate_not_after.to_string(),
+                issuer: agent.certificate_issuer.clone(),
             },
         }
     }
@@ -201,6 +204,7 @@ mod tests {
             certificate_serial: "ab".into(),
             certificate_not_after: Timestamp::from_millis(86_400_000),
             certificate_generation: 2,
+            certificate_issuer: None,
             banned: false,
             facts: Some(AgentFacts {
                 version: "0.1.0".into(),

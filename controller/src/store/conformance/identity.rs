@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cratekube_common::domain::agent::AgentState;
+use cratekube_common::domain::agent::{AgentState, RENEW_GRACE};
 use cratekube_common::domain::id::{AgentId, JoinTokenId, VolumeId};
 
 use super::family;
@@ -24,6 +24,7 @@ family![
     hostile_row_36_a_ban_holds_its_name_and_its_keys_until_it_is_lifted,
     a_quarantine_holds_the_name_until_the_agent_is_revoked,
     certificates_are_forgotten_when_nobody_can_use_them,
+    hostile_row_39_agents_that_have_not_taken_a_root_over_are_told_until_they_cannot_renew,
 ];
 
 async fn renew(house: &House, agent: AgentId, shown: &str, certificate: &CertificateFacts) -> Renewed {
@@ -69,6 +70,30 @@ async fn a_certificate_is_in_use_once_it_is_shown(house: &mut House) {
     assert!(!show(house, agent, &first).await, "the old one does not come back");
     assert_eq!(house.store.certificate(agent, "0c").await.unwrap(), None);
     assert_eq!(renew(house, house.id(), "0a", &second).await, Renewed::NotAllowed);
+}
+
+async fn hostile_row_39_agents_that_have_not_taken_a_root_over_are_told_until_they_cannot_renew(house: &mut House) {
+    let (ahead, behind) = (house.enrolled("bastion-a", "*").await, house.enrolled("bastion-b", "*").await);
+    let gone = house.enrolled("bastion-c", "*").await;
+    assert_eq!(bar(house, gone, Bar::Revoke).await, Barred::Now);
+    let told = async |house: &House, issuer: &str, limit| {
+        let agents = house.store.agents_not_certified_by(issuer.to_owned(), house.now(), limit).await.unwrap();
+        agents.into_iter().map(|agent| agent.id).collect::<Vec<_>>()
+    };
+    assert_eq!(told(house, "0c", 10).await, []);
+    assert_eq!(told(house, "0d", 10).await, [ahead, behind], "not those that may not connect");
+    assert_eq!(told(house, "0d", 1).await, [ahead]);
+    assert!(show(house, ahead, &house.certificate("0a", 1)).await);
+    let next = CertificateFacts { issuer: "0d".into(), trust: "0c 0d".into(), ..house.certificate("0b", 2) };
+    assert_eq!(renew(house, ahead, "0a", &next).await, Renewed::Now);
+    assert_eq!(told(house, "0d", 10).await, [ahead, behind], "it has not shown it yet");
+    assert!(show(house, ahead, &next).await);
+    assert_eq!(told(house, "0d", 10).await, [behind]);
+    let issuer = house.store.agent(ahead).await.unwrap().unwrap().certificate_issuer;
+    let record = house.store.certificate(ahead, "0b").await.unwrap().unwrap();
+    assert_eq!((issuer.as_deref(), record.trust.as_str()), (Some("0d"), "0c 0d"));
+    house.clock.advance(Duration::from_secs(24 * 3_600) + RENEW_GRACE);
+    assert_eq!(told(house, "0d", 10).await, [], "they must be enrolled again anyway");
 }
 
 async fn one_whose_answer_was_lost_is_replaced_by_the_next(house: &mut House) {

@@ -120,10 +120,15 @@ pub struct CertificateFacts {
     pub key_sha256: String,
     /// When it ends.
     pub not_after: Timestamp,
+    /// Fingerprint of the root that made it.
+    pub issuer: String,
+    /// Fingerprints of those that came with it to be trusted, sorted, with a blank between them; empty when that
+    /// is not known.
+    pub trust: String,
 }
 
 /// A certificate of an agent, and what became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRecord {
     /// How many certificates the agent had with it, from 1.
     pub generation: u64,
@@ -131,6 +136,8 @@ pub struct CertificateRecord {
     pub used_at: Option<Timestamp>,
     /// When a newer one took its place.
     pub replaced_at: Option<Timestamp>,
+    /// Fingerprints of those that came with it to be trusted, as in [`CertificateFacts`].
+    pub trust: String,
 }
 
 /// An agent shows a certificate for the first time.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cratekube_common::domain::agent::{Agent, AgentFacts, VolumeStatus};
+use cratekube_common::domain::agent::{Agent, AgentFacts, RENEW_GRACE, VolumeStatus};
 use cratekube_common::domain::cluster::spec::KubernetesVersion;
 use cratekube_common::domain::id::{AgentId, VolumeId};
 use cratekube_common::domain::time::Timestamp;
@@ -20,7 +20,8 @@ use crate::store::{HeartbeatFacts, Page, PageRequest};
 
 const AGENT: &str = "a.id, a.name, a.state, a.environments, a.enrolled_at, a.certificate_serial, \
      a.certificate_not_after, a.facts, s.seen_at, s.clock_skew_ms, s.volumes, a.seq, a.generation, \
-     EXISTS (SELECT 1 FROM bans b WHERE b.agent = a.id) \
+     EXISTS (SELECT 1 FROM bans b WHERE b.agent = a.id), \
+     (SELECT c.issuer FROM certificates c WHERE c.agent = a.id AND c.serial = a.certificate_serial) AS issuer \
      FROM agents a LEFT JOIN sightings s ON s.agent = a.id";
 /// How old what is written of heartbeats may be.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
@@ -60,6 +61,28 @@ pub(super) fn living(db: &Connection, limit: usize) -> Result<Vec<Agent>, Fault>
     Ok(agents)
 }
 
+/// Agents that may connect and can still renew after a moment, and whose certificate in use is not from this
+/// root, by name.
+pub(super) fn not_certified_by(
+    db: &Connection,
+    issuer: &str,
+    renewable_at: Timestamp,
+    limit: usize,
+) -> Result<Vec<Agent>, Fault> {
+    let sql = format!(
+        "SELECT {AGENT} WHERE a.state IN ('active', 'cordoned', 'draining') AND a.certificate_not_after > ?2 \
+         AND coalesce(issuer, '') <> ?1 ORDER BY a.name LIMIT ?3"
+    );
+    let mut select = db.prepare_cached(&sql)?;
+    let since = renewable_at.as_millis() - i64::try_from(RENEW_GRACE.as_millis()).unwrap_or(0);
+    let found = select.query_map(params![issuer, since, page::rows(limit) - 1], agent)?;
+    let mut agents: Vec<Agent> = found.map(|row| row.map(|(agent, _)| agent)).collect::<Result<_, _>>()?;
+    for agent in &mut agents {
+        hold(db, agent)?;
+    }
+    Ok(agents)
+}
+
 /// Kubernetes versions on offer, oldest first.
 pub(super) fn kubernetes_versions(db: &Connection) -> Result<Vec<String>, Fault> {
     let mut select = db.prepare_cached("SELECT version FROM kubernetes_versions")?;
@@ -86,6 +109,7 @@ fn agent(row: &Row<'_>) -> Result<(Agent, i64), rusqlite::Error> {
         certificate_serial: row.get(5)?,
         certificate_not_after: rows::time(row, 6)?,
         certificate_generation: rows::count(row, 12)?,
+        certificate_issuer: row.get::<_, Option<String>>(14)?.filter(|issuer| !issuer.is_empty()),
         banned: row.get(13)?,
         facts,
         last_seen_at: rows::time_or_null(row, 8)?,

@@ -25,8 +25,8 @@ pub(super) fn keep(
     now: Timestamp,
 ) -> Result<(), Fault> {
     db.prepare_cached(
-        "INSERT INTO certificates (agent, serial, generation, key_sha256, issued_at, not_after) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (agent, serial) DO NOTHING",
+        "INSERT INTO certificates (agent, serial, generation, key_sha256, issued_at, not_after, issuer, trust) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (agent, serial) DO NOTHING",
     )?
     .execute(params![
         key(agent),
@@ -35,19 +35,23 @@ pub(super) fn keep(
         certificate.key_sha256,
         now.as_millis(),
         certificate.not_after.as_millis(),
+        certificate.issuer,
+        certificate.trust,
     ])?;
     Ok(())
 }
 
 /// A certificate.
 pub(super) fn find(db: &Connection, agent: AgentId, serial: &str) -> Result<Option<CertificateRecord>, Fault> {
-    let mut select = db
-        .prepare_cached("SELECT generation, used_at, replaced_at FROM certificates WHERE agent = ?1 AND serial = ?2")?;
+    let mut select = db.prepare_cached(
+        "SELECT generation, used_at, replaced_at, trust FROM certificates WHERE agent = ?1 AND serial = ?2",
+    )?;
     let read = |row: &Row<'_>| {
         Ok(CertificateRecord {
             generation: rows::count(row, 0)?,
             used_at: rows::time_or_null(row, 1)?,
             replaced_at: rows::time_or_null(row, 2)?,
+            trust: row.get(3)?,
         })
     };
     Ok(select.query_row(params![key(agent), serial], read).optional()?)

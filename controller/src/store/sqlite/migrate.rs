@@ -37,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0015_attention.sql"),
     include_str!("../../../migrations/sqlite/0016_removals.sql"),
     include_str!("../../../migrations/sqlite/0017_orphan_scans.sql"),
+    include_str!("../../../migrations/sqlite/0018_issuers.sql"),
 ];
 /// How long a lock of another process (the command line beside the server) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -231,6 +231,15 @@ impl Store for SqliteStore {
         self.readers.point(|db| certificates::find(db, agent, serial))
     }
 
+    async fn agents_not_certified_by(
+        &self,
+        issuer: String,
+        renewable_at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Agent>, StoreError> {
+        self.readers.scan(move |db| agents::not_certified_by(db, &issuer, renewable_at, limit)).await
+    }
+
     async fn use_certificate(&self, request: UseCertificate) -> Result<bool, StoreError> {
         self.writer.run(move |db| certificates::begin(db, &request)).await
     }
