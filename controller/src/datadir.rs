@@ -141,6 +141,9 @@ impl DataDir {
         let envelope = Arc::new(envelope);
         let authority = Authority::load(path, is_new, algorithm, &envelope, clock.clone(), mint.clone())?;
         if opening == Opening::Serve {
+            for at in kept_files().map(|name| path.join(name)) {
+                files::remove_unfinished(&at).map_err(|e| file(&at, e))?;
+            }
             authority.settle()?;
         }
         let signing_keys = signing::load(path, is_new, &envelope)?;
@@ -293,6 +296,19 @@ mod tests {
             }
         }
         assert!(open(&path, Opening::Serve).is_ok());
+    }
+
+    #[test]
+    fn what_a_killed_write_left_beside_a_file_is_gone_after_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        drop(open(&path, Opening::Serve).unwrap());
+        let left = path.join(format!(".{}.new", authority::ROTATION));
+        std::fs::write(&left, b"half").unwrap();
+        drop(open(&path, Opening::Command).unwrap());
+        assert!(left.exists(), "a command leaves alone what a controller may be writing");
+        drop(open(&path, Opening::Serve).unwrap());
+        assert!(!left.exists());
     }
 
     #[test]

@@ -68,6 +68,10 @@ const NETWORK: &str = "check `controller.address`, DNS, routes and firewalls fro
 
 fn remedy(error: &ConnectError) -> &'static str {
     match error {
+        error if error.is_distrust() => {
+            "if the controller's CA was rotated while this agent was away, run `cratekube-agent enroll --force` with a \
+             new join token; otherwise check that this is your controller: somebody may be in between"
+        }
         ConnectError::Tls { refused: true, .. } => "run `cratekube-agent enroll --force` with a new join token",
         ConnectError::Tls { .. } => {
             "check that this is your controller, that its certificate carries this name, and the clocks of both hosts"

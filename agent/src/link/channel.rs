@@ -16,7 +16,7 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -88,6 +88,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// True when the other side's certificate is not from anybody whom we trust.
+    #[must_use]
+    pub fn is_distrust(&self) -> bool {
+        let Self::Tls { source, .. } = self else { return false };
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        matches!(inner, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+    }
+
     /// True when the other side does not accept who we are.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

@@ -180,6 +180,18 @@ impl Link {
             return delay;
         }
         let delay = backoff.next(chance);
+        if matches!(error, LinkError::Connect(error) if error.is_distrust()) {
+            tracing::error!(
+                %controller, agent = %self.identity.agent, %error, retry_ms = delay.as_millis(),
+                "whoever answers shows a certificate of a CA that this agent does not trust: either the CA was rotated \
+                 while this agent was away, then enrol it again with `cratekube-agent enroll --force`; or it is not the \
+                 controller, and somebody is in between. Runs in progress go on"
+            );
+            notify::tell(notify::State::Status(&format!(
+                "not trusted: {controller}: {error}; if the CA was rotated, enrol again: cratekube-agent enroll --force"
+            )));
+            return delay;
+        }
         notify::tell(notify::State::Status(&format!("offline: {controller}: {error}; runs go on")));
         tracing::warn!(%controller, %error, retry_ms = delay.as_millis(), "not connected with the controller");
         delay

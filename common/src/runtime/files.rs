@@ -57,6 +57,16 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Removes what an interrupted [`write_atomic`] left beside a file, if it left anything. For whoever alone writes
+/// it.
+///
+/// # Errors
+/// From the filesystem.
+pub fn remove_unfinished(path: &Path) -> io::Result<()> {
+    let aside = aside(path);
+    if aside.try_exists()? { remove(&aside) } else { Ok(()) }
+}
+
 /// Writes a file that nobody reads yet, and makes its content durable; its name is not.
 ///
 /// # Errors

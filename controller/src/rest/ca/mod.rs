@@ -38,7 +38,7 @@ pub(super) struct CaView {
     /// The roots, the one that stays first.
     roots: Vec<RootView>,
     /// Agents whose certificate is not from the root that stays; they take it over by themselves while they are
-    /// connected. Those that have not when the rotation is finished must be enrolled again. At most 100 are named;
+    /// connected. Those that have not when the rotation is finished are revoked and must be enrolled again. At most 100 are named;
     /// null where there is no rotation.
     behind: Option<Vec<BehindView>>,
 }

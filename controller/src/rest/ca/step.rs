@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::{BehindView, CaView, behind};
 use crate::pki::PkiError;
+use crate::pki::authority::AuthorityNow;
 use crate::pki::rotation::{self, Step};
 use crate::rest::caller::Caller;
 use crate::rest::problem::{Kind, Problem};
@@ -18,6 +19,7 @@ use crate::rest::query::Params;
 use crate::rest::state::RestState;
 use crate::rest::{body, reason};
 use crate::service::agents::AgentNow;
+use crate::store::Bar;
 
 /// Agents that a problem names in its sentence; all are in its member `behind`.
 const IN_A_SENTENCE: usize = 5;
@@ -37,7 +39,7 @@ pub(in crate::rest) struct CaStepOver {
     #[schema(min_length = 1, max_length = 1000)]
     reason: String,
     /// Take it although agents have not taken the new CA over: they cannot connect after it. Those that are still
-    /// behind when the rotation is finished must be enrolled again.
+    /// behind when the rotation is finished are revoked, and must be enrolled again.
     #[schema(default = false)]
     leave_behind: Option<bool>,
 }
@@ -106,6 +108,9 @@ async fn take(state: &RestState, caller: &Caller, request: Request, step: Step) 
     let detail = if behind.is_empty() { reason } else { format!("{reason} (left behind: {})", names(&behind)) };
     // Before it is done: a step of which nobody can say who took it must not be.
     state.service.note_ca_step(caller.actor(), step, before.stays.fingerprint.clone(), detail).await?;
+    if step == Step::Finish && !behind.is_empty() {
+        revoke(state, caller, &before).await?;
+    }
     let now = state.changeover.take(step).await.map_err(|error| problem(&error))?;
     tracing::warn!(
         step = step.as_str(),
@@ -115,6 +120,21 @@ async fn take(state: &RestState, caller: &Caller, request: Request, step: Step) 
         "a step of the CA's rotation is taken"
     );
     Ok(Json(CaView::of(state, now).await?))
+}
+
+/// Agents that are left behind for good are revoked first: they could not connect, and their names and volumes are
+/// to be free for those that are enrolled in their places.
+async fn revoke(state: &RestState, caller: &Caller, before: &AuthorityNow) -> Result<(), Problem> {
+    loop {
+        let left = behind(state, before).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        for now in left {
+            let reason = "left behind by the rotation of the CA".to_owned();
+            state.service.bar_agent(caller.actor(), now.agent.id, Bar::Revoke, reason).await?;
+        }
+    }
 }
 
 fn read(document: &Value, leaves: bool) -> Result<(String, bool), Problem> {

@@ -77,8 +77,12 @@ async fn hostile_row_39_agents_are_left_behind_on_demand_only_and_by_name() {
     assert_eq!(step(&world, "switch", over.clone()).await.json()["phase"], "switched");
     assert_eq!(step(&world, "finish", because()).await.problem(), "agents-behind");
     assert_eq!(step(&world, "finish", over).await.json()["phase"], "none");
-    let entry = world.audit().await.pop().unwrap();
-    assert_eq!(entry.detail, "it will not come back (left behind: bastion-1)");
+    let log = world.audit().await;
+    let last: Vec<(&str, &str)> = log.iter().rev().take(2).map(|e| (&*e.action, &*e.detail)).collect();
+    let left = ("ca.finish", "it will not come back (left behind: bastion-1)");
+    assert_eq!(last, [("agent.revoke", "left behind by the rotation of the CA"), left]);
+    let agents = world.ask_as(&world.token(Role::Admin, "*"), Method::GET, "/v1/admin/agents").send().await.json();
+    assert_eq!(agents["items"][0]["state"], "revoked", "its name and its volumes are free");
 }
 
 #[tokio::test]
