@@ -351,3 +351,32 @@ async fn a_restart_of_the_controller_is_waited_for() -> anyhow::Result<()> {
     assert_eq!((child.wait().await?.code(), &operation["state"]), (Some(0), &json!("succeeded")));
     world.finish().await
 }
+
+#[tokio::test]
+async fn hostile_row_39_who_trusts_the_new_ca_before_the_switch_does_not_notice_it() -> anyhow::Result<()> {
+    let (world, shell, _) = house().await?;
+    // Another profile that is not told of it.
+    std::fs::copy(shell.profile("default"), shell.profile("unaware"))?;
+    let begun = shell.run(&["ca", "rotate", "--reason", "story"]).await?.expect(0)?;
+    assert!(begun.out.contains("introduced") && begun.err.contains("cratekube ca trust"), "{}{}", begun.out, begun.err);
+    let trusted = shell.run(&["ca", "trust"]).await?.expect(0)?;
+    assert!(trusted.err.starts_with("2 CAs are trusted now"), "{}", trusted.err);
+    world.agent.process.line("the agent's certificate is renewed").await?;
+    let until_switched = async {
+        // It is behind until it has shown its new certificate.
+        while shell.run(&["ca", "switch", "--reason", "story"]).await?.expect(0).is_err() {}
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(cratekube_tests::house::process::PATIENCE, until_switched).await??;
+    shell.run(&["cluster", "list"]).await?.expect(0)?;
+    let refused = shell.run(&["--profile", "unaware", "--timeout", "1s", "cluster", "list"]).await?.expect(7)?;
+    assert!(refused.err.contains("If its CA was rotated"), "{}", refused.err);
+    let finished = shell.run(&["ca", "finish", "--reason", "story"]).await?.expect(0)?;
+    assert!(finished.err.contains("Make a backup now"), "{}", finished.err);
+    shell.run(&["cluster", "list"]).await?.expect(0)?;
+    assert!(shell.run(&["ca", "trust"]).await?.expect(0)?.err.starts_with("1 CA is trusted now"));
+    let token = world.controller.command(&["agent", "join-token"]).await?;
+    let ca = shell.run(&["ca", "show", "-o", "name"]).await?.expect(0)?.out;
+    assert!(token.trim().ends_with(ca.trim()), "new tokens name it");
+    world.finish().await
+}

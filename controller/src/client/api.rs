@@ -104,6 +104,12 @@ impl Api {
         serde_json::from_slice(&body).map_err(|error| Fault::Odd(error.to_string()))
     }
 
+    /// Sends a request and reads the text of its answer.
+    pub(super) async fn text(&self, ask: &Ask) -> Result<String, Fault> {
+        let body = self.persist(ask, async |opened: Opened| opened.whole().await).await?;
+        String::from_utf8(body.to_vec()).map_err(|error| Fault::Odd(error.to_string()))
+    }
+
     /// Sends a request whose body is read piece by piece.
     pub(super) async fn open(&self, ask: &Ask) -> Result<Opened, Fault> {
         self.persist(ask, async |opened: Opened| Ok(opened)).await

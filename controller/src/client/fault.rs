@@ -107,7 +107,7 @@ impl Fault {
             }
             Self::Unanswered { .. } => "Look whether it was done before you send it again: `cratekube operation list`.",
             Self::Untrusted { .. } => {
-                "Ask the operator for the controller's certificate authority and log in again with `--ca` or `--ca-fingerprint`."
+                "If its CA was rotated, or is not yours yet: ask the operator for it, and log in again with `--ca` or `--ca-fingerprint`."
             }
             Self::Odd(_) => {
                 "Check that the address is a controller's and that client and controller are of like versions."

@@ -5,6 +5,7 @@
 pub(super) mod agent;
 pub(super) mod alarm;
 pub(super) mod audit;
+pub(super) mod ca;
 pub(super) mod cluster;
 pub(super) mod login;
 pub(super) mod operation;
@@ -97,6 +98,9 @@ pub(super) enum Command {
     /// The keys that sign tokens (administrators)
     #[command(subcommand, visible_alias = "signing-keys")]
     SigningKey(signing_key::SigningKeyCommand),
+    /// The CA that agents and listeners are certified by, and its rotation (administrators)
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// State volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::VolumeCommand),

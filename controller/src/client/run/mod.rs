@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod alarm;
 mod audit;
+mod ca;
 mod cluster;
 mod login;
 mod operation;
@@ -69,6 +70,7 @@ impl Command {
             }
             args::Command::Completion { shell } => self.console.print_bytes(&completion(shell)).map(|()| Exit::Done),
             args::Command::Login(wish) => login::login(self, &cli.global, wish).await,
+            args::Command::Ca(args::ca::CaCommand::Trust) => ca::trust(self, &cli.global).await,
             command => dispatch(&self.session(&cli.global)?, command).await,
         }
     }
@@ -127,6 +129,7 @@ pub(super) async fn dispatch(session: &Session, command: args::Command) -> Resul
         args::Command::Alarm(command) => alarm::run(session, command).await,
         args::Command::Resource(command) => resource::run(session, command).await,
         args::Command::SigningKey(command) => alarm::signing_keys(session, command).await,
+        args::Command::Ca(command) => ca::run(session, command).await,
         args::Command::Volume(command) => volume::run(session, command).await,
         args::Command::Orphan(command) => orphan::run(session, command).await,
         args::Command::Summary => volume::summary(session).await,

@@ -7,6 +7,7 @@
 mod agent;
 mod alarm;
 mod audit;
+mod ca;
 mod cell;
 mod cluster;
 mod environment;
@@ -20,6 +21,7 @@ mod volume;
 pub(super) use agent::AGENT;
 pub(super) use alarm::{ALARM, SIGNING_KEY};
 pub(super) use audit::ENTRY;
+pub(super) use ca::CA;
 pub(super) use cluster::{CLUSTER, GENERATION};
 pub(super) use environment::ENVIRONMENT;
 pub(super) use operation::{OPERATION, cluster_of, failure};

@@ -289,3 +289,29 @@ async fn what_a_removal_would_do_and_what_it_left_are_shown_with_costs() {
     let orphans = json!({"items": [], "cloud": {"results": [{"name": "bastion-1", "findings": {"groups": [group]}}]}});
     insta::assert_snapshot!("orphans_table", shown("cratekube orphan list", &orphans).await);
 }
+
+#[tokio::test]
+async fn the_ca_shows_how_far_its_rotation_is_and_every_step_is_one_request() {
+    let root = |sha256: &str, stays: bool| {
+        json!({"sha256": sha256, "key_algorithm": "ecdsa-p256", "expires_at": "2046-11-20T00:00:00.000Z",
+            "stays": stays, "shown": !stays, "pem": "-----BEGIN CERTIFICATE-----"})
+    };
+    let behind = json!([{"id": "01", "name": "bastion-7\u{1b}", "state": "active", "online": false,
+        "last_seen_at": "1970-01-01T00:10:00.000Z"}]);
+    let ca = json!({"phase": "introduced", "rolled_back": false, "begun_at": "1970-01-01T00:05:00.000Z",
+        "changed_at": "1970-01-01T00:05:00.000Z", "roots": [root("bb", true), root("aa", false)], "behind": behind});
+    insta::assert_snapshot!("ca_sheet", shown("cratekube ca show", &ca).await);
+    for (line, path, body) in [
+        ("rotate --reason yearly", "rotate", "{\"reason\":\"yearly\"}"),
+        ("switch --reason x", "switch", "{\"leave_behind\":false,\"reason\":\"x\"}"),
+        ("roll-back --reason x", "roll-back", "{\"reason\":\"x\"}"),
+        ("finish --leave-behind --reason x", "finish", "{\"leave_behind\":true,\"reason\":\"x\"}"),
+    ] {
+        let script = Script::of([Reply::json(200, &ca)]);
+        let (exit, written) = play(&script, &format!("cratekube ca {line} -o name")).await;
+        assert_eq!((exit, written.out().as_str()), (Exit::Done, "bb\n"), "{line}");
+        assert!(written.err().contains("cratekube ca trust"), "what comes next: {}", written.err());
+        assert_eq!(script.lines(), [format!("POST /v1/admin/ca/{path}")]);
+        assert!(script.asked()[0].ends_with(body), "{:?}", script.asked());
+    }
+}
