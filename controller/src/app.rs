@@ -27,6 +27,7 @@ use crate::keys::master::MasterKeySource;
 use crate::keys::signing::Watched;
 use crate::metrics::{self, Exposition, Happened, Metrics, Standing};
 use crate::pki::authority::Authority;
+use crate::plan::attention;
 use crate::reconcile::{self, OfUsers};
 use crate::rest::{self, RestParts, RestState};
 use crate::service::Service;
@@ -372,7 +373,7 @@ impl<L: Listener> Controller<L> {
 fn certificates(authority: Arc<Authority>, renewals: Arc<Vec<Renewal>>) -> rest::Certificates {
     Arc::new(move || {
         let own = renewals.iter().filter_map(|renewal| Some((renewal.name(), renewal.not_after()?)));
-        authority.not_after().map(|ends| ("ca", ends)).into_iter().chain(own).collect()
+        authority.not_after().map(|ends| (attention::CA, ends)).into_iter().chain(own).collect()
     })
 }
 

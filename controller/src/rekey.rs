@@ -310,7 +310,7 @@ mod tests {
         let (data, mint) = (&used.data, &used.mint);
         let opened = used.open(&given("0a")).unwrap();
         let envelope = Arc::clone(&opened.envelope);
-        opened.authority.take(crate::pki::rotation::Step::Begin, |_| Ok(())).unwrap();
+        opened.authority.take(crate::plan::ca_rotation::Step::Begin, |_| Ok(())).unwrap();
         let house = House::open(Box::new(Folder(data.directory.clone()))).await;
         let bastion = house.bastion("changes", "*").await;
         for task in house.lease(bastion, 4).await {

@@ -14,6 +14,7 @@ use crate::anchor::Anchor;
 use crate::config::data::Data;
 use crate::datadir::{DataDir, Opening};
 use crate::keys::master::{LOCAL_FILE, MasterKeySource};
+use crate::plan::ca_rotation::Step;
 use crate::store::conformance::house::{Bastion, entry};
 use crate::store::conformance::{House, Opened, Place};
 use crate::store::sqlite::{DATABASE_FILE, SqliteOptions, SqliteStore};
@@ -143,6 +144,24 @@ async fn what_was_there_comes_back_and_nothing_of_before_is_honoured() {
     assert!(matches!(again.store.enroll_agent(used_late).await.unwrap(), Enrolled::Refused(_)), "the token has ended");
     let (revocations, _) = again.store.revocations_after(0).await.unwrap();
     assert_eq!(revocations.len(), 1, "every token of before");
+}
+
+#[tokio::test]
+async fn hostile_row_39_a_backup_has_both_roots_and_how_far_their_rotation_is() {
+    let (place, house, _) = used().await;
+    house.store.close().await;
+    for (step, name) in [(Step::Begin, "introduced"), (Step::Switch, "switched"), (Step::Finish, "finished")] {
+        let data = place.open("data", Opening::Serve).unwrap();
+        data.authority.take(step, |_| Ok(())).unwrap();
+        let now = data.authority.now();
+        drop(data);
+        place.backup(&format!("{name}.tar")).await.unwrap();
+        place.restored(&format!("{name}.tar"), name).await.unwrap();
+        let restored = place.open(name, Opening::Serve).unwrap();
+        assert_eq!(restored.authority.now(), now);
+        let pem = std::fs::read_to_string(place.path(name).join("ca.pem")).unwrap();
+        assert_eq!(pem, restored.authority.pem(), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::renewal::Renewal;
 use super::tls::Trust;
 use crate::pki::PkiError;
 use crate::pki::authority::{Authority, AuthorityNow};
-use crate::pki::rotation::Step;
+use crate::plan::ca_rotation::Step;
 
 /// Takes the steps of a rotation.
 #[derive(Debug, Clone)]

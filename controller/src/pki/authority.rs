@@ -17,9 +17,9 @@ use x509_parser::prelude::X509Certificate;
 use zeroize::Zeroizing;
 
 use super::root::{Root, RootFault};
-use super::rotation::{self, Change, Phase, Progress, Step};
 use super::{PkiError, keys};
 use crate::keys::Envelope;
+use crate::plan::ca_rotation::{self, Change, Phase, Progress, Step};
 
 pub(crate) const CERTIFICATE: &str = "ca.pem";
 /// Name of the file with the sealed key.
@@ -228,7 +228,7 @@ impl Authority {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.roots();
         let (now, progress) = (self.clock.now(), before.goes.as_ref().map(|(_, progress)| *progress));
-        let after = match (rotation::change(progress, step, now)?, &before.goes) {
+        let after = match (ca_rotation::change(progress, step, now)?, &before.goes) {
             (Change::New(progress), _) => {
                 let made = Arc::new(Root::make(self.algorithm, now, &self.mint)?);
                 Roots::new(made, Some((Arc::clone(&before.stays), progress)))

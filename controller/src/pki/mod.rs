@@ -1,5 +1,5 @@
 //! The controller's own certificate authority: [`authority`] keeps it, [`issue`] makes certificates, and its
-//! root is exchanged in the steps of [`rotation`].
+//! root is exchanged in the steps of [`plan::ca_rotation`](crate::plan::ca_rotation).
 //!
 //! Revocation is a matter of the store, checked on every call; there are no lists to distribute.
 
@@ -7,9 +7,10 @@ pub mod authority;
 pub mod issue;
 pub(crate) mod keys;
 mod root;
-pub mod rotation;
 
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
+
+use crate::plan::ca_rotation::StepFault;
 
 /// A fault of the certificate authority.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ pub enum PkiError {
     Request(String),
     /// It is not this step's turn in a rotation.
     #[error(transparent)]
-    Step(#[from] rotation::StepFault),
+    Step(#[from] StepFault),
 }
 
 impl From<rcgen::Error> for PkiError {

@@ -13,6 +13,7 @@ use cratekube_common::domain::id::{AgentId, VolumeId};
 use cratekube_common::domain::operation::{Operation, OperationState};
 use cratekube_common::domain::time::Timestamp;
 
+use super::ca_rotation::Progress;
 use crate::store::{Attention, ClusterCertificates, EXPIRY_NOTICE, LostRun, VolumeRecord};
 
 /// How long an operation may wait before somebody is told: agents come back from a restart in less.
@@ -23,6 +24,12 @@ const LONG_RUN: Duration = Duration::from_secs(3 * 3600);
 const CERTIFICATE_LEFT: Duration = Duration::from_secs(4 * 3600);
 /// The certificate of a listener is renewed with a third of 90 days left.
 const OWN_CERTIFICATE_LEFT: Duration = Duration::from_secs(7 * 86_400);
+/// The CA is rotated by hand, and every agent and user has to take it over.
+const CA_LEFT: Duration = Duration::from_secs(180 * 86_400);
+/// How long a rotation of the CA may rest before somebody is reminded: agents renew every day.
+const CA_ROTATION_REST: Duration = Duration::from_secs(3 * 86_400);
+/// Name of the CA's certificate among the controller's own.
+pub const CA: &str = "ca";
 /// A cluster whose certificates end stops working: from here on it is urgent.
 const CLUSTER_CERTIFICATE_LEFT: Duration = Duration::from_secs(7 * 86_400);
 /// How far an agent's clock may be off.
@@ -68,6 +75,15 @@ pub enum Subject {
     Controller(String),
 }
 
+/// The controller's own certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// When they end, by name.
+    pub ends: Vec<(&'static str, Timestamp)>,
+    /// How far the rotation of the CA is.
+    pub rotation: Option<Progress>,
+}
+
 /// Something that needs somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -100,8 +116,8 @@ pub struct Scene<'a> {
     pub kept: &'a Attention,
     /// What is true of an agent now; nothing while it has no session.
     pub seen: &'a dyn Fn(AgentId) -> Option<Here>,
-    /// When certificates of the controller end, by name.
-    pub certificates: &'a [(&'static str, Timestamp)],
+    /// The controller's own certificates.
+    pub own: &'a Own,
     /// The time.
     pub now: Timestamp,
     /// Whether all agents were looked at; otherwise one that is missing may be beyond the last.
@@ -123,7 +139,8 @@ pub fn findings(scene: &Scene<'_>) -> Vec<Finding> {
     all.extend(kept.operations.iter().filter_map(|operation| slow(scene.now, operation)));
     all.extend(kept.clusters.iter().map(unwell));
     all.extend(kept.certificates.iter().filter_map(|of| cluster_certificate(scene.now, of)));
-    all.extend(scene.certificates.iter().filter_map(|(name, ends)| own_certificate(scene.now, name, *ends)));
+    all.extend(scene.own.ends.iter().filter_map(|(name, ends)| own_certificate(scene.now, name, *ends)));
+    all.extend(scene.own.rotation.map(|progress| ca_rotation(scene.now, progress)));
     let latest = Timestamp::from_millis(i64::MAX);
     all.sort_by_key(|finding| (finding.severity, finding.since.unwrap_or(latest)));
     all
@@ -375,14 +392,31 @@ fn cluster_certificate(now: Timestamp, of: &ClusterCertificates) -> Option<Findi
 }
 
 fn own_certificate(now: Timestamp, name: &str, ends: Timestamp) -> Option<Finding> {
-    (ends.since(now) < OWN_CERTIFICATE_LEFT).then(|| Finding {
+    let (notice, remedy) = match name {
+        CA => (CA_LEFT, "Rotate the CA (`cratekube ca rotate`): nobody gets in when it has ended."),
+        _ => (OWN_CERTIFICATE_LEFT, "Put a new pair in place of the files, or see in the log why it is not renewed."),
+    };
+    (ends.since(now) < notice).then(|| Finding {
         kind: "controller-certificate",
         severity: Severity::Warning,
         since: None,
         subject: Subject::Controller(name.to_owned()),
         message: format!("The certificate `{name}` of the controller ends at {ends}."),
-        remedy: "Put a new pair in place of the files, or see in the log why it is not renewed.".into(),
+        remedy: remedy.into(),
     })
+}
+
+fn ca_rotation(now: Timestamp, progress: Progress) -> Finding {
+    let is_old = now.since(progress.changed_at) > CA_ROTATION_REST;
+    let (began, how) = (progress.begun_at, if progress.rolled_back { ", and was rolled back" } else { "" });
+    Finding {
+        kind: "ca-rotation",
+        severity: if is_old { Severity::Warning } else { Severity::Info },
+        since: Some(progress.changed_at),
+        subject: Subject::Controller(CA.into()),
+        message: format!("A rotation of the CA began at {began}{how}; it is `{}`.", progress.phase.as_str()),
+        remedy: "See who has not taken it over (`cratekube ca show`), and go on with it or roll it back.".into(),
+    }
 }
 
 #[cfg(test)]

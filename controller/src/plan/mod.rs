@@ -6,6 +6,7 @@
 
 pub mod assignment;
 pub mod attention;
+pub mod ca_rotation;
 pub mod cancel;
 pub mod chain;
 pub mod change;

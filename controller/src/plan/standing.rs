@@ -129,14 +129,14 @@ mod tests {
         CertificateRecord { generation, used_at, replaced_at, trust: String::new() }
     }
 
-    fn decide(record: Option<CertificateRecord>, call: Call, now: i64) -> Standing {
-        standing(AgentState::Active, 3, record.as_ref(), &shown(3), call, at(now))
+    fn decide(record: Option<&CertificateRecord>, call: Call, now: i64) -> Standing {
+        standing(AgentState::Active, 3, record, &shown(3), call, at(now))
     }
 
     #[test]
     fn a_certificate_in_use_is_good_and_a_new_one_is_noted_first() {
-        assert_eq!(decide(Some(record(3, Some(1), None)), Call::Work, 2), Standing::Good);
-        assert_eq!(decide(Some(record(3, None, None)), Call::Renew, 2), Standing::FirstUse);
+        assert_eq!(decide(Some(&record(3, Some(1), None)), Call::Work, 2), Standing::Good);
+        assert_eq!(decide(Some(&record(3, None, None)), Call::Renew, 2), Standing::FirstUse);
     }
 
     #[test]
@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn hostile_row_38_an_ended_certificate_is_good_for_its_renewal_only_and_for_a_week() {
-        let used = || Some(record(3, Some(1), None));
+        let used = record(3, Some(1), None);
+        let used = || Some(&used);
         let end = 24 * HOUR_MS;
         assert_eq!(decide(used(), Call::Work, end), Standing::Good);
         assert_eq!(decide(used(), Call::Work, end + 1), Standing::Refused(Why::EndedMayRenew));
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn hostile_row_35_a_replaced_certificate_is_let_pass_while_it_is_handed_over_and_stolen_after() {
-        let replaced = || Some(record(2, Some(1), Some(1_000)));
+        let replaced = record(2, Some(1), Some(1_000));
+        let replaced = || Some(&replaced);
         assert_eq!(decide(replaced(), Call::Work, 121_000), Standing::Good);
         assert_eq!(decide(replaced(), Call::Work, 121_001), Standing::Stolen);
         assert_eq!(decide(replaced(), Call::Renew, 1_001), Standing::Stolen, "its agent has renewed already");
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn one_that_was_never_shown_and_made_again_is_refused_without_suspicion() {
         for call in [Call::Renew, Call::Work] {
-            assert_eq!(decide(Some(record(3, None, Some(1))), call, 2), Standing::Refused(Why::Unclaimed));
+            assert_eq!(decide(Some(&record(3, None, Some(1))), call, 2), Standing::Refused(Why::Unclaimed));
         }
     }
 

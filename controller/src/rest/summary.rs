@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::query::Params;
 use super::state::RestState;
 use super::views::SummaryView;
+use crate::plan::attention::Own;
 
 /// Agents try again at least every 30 seconds: by then all that can be are back.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -26,7 +27,9 @@ pub(super) async fn show(
     caller.require_admin()?;
     Params::read(&uri, &[])?;
     let gathering = state.service.clock.monotonic().saturating_sub(state.began) < BACK_WITHIN;
-    let summary = state.service.summary(&(state.certificates)(), gathering).await?;
+    let rotation = state.changeover.authority().now().progress;
+    let own = Own { ends: (state.certificates)(), rotation };
+    let summary = state.service.summary(&own, gathering).await?;
     Ok(Json(SummaryView::new(&summary, state.started_at.to_string(), gathering)))
 }
 

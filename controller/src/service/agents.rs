@@ -5,7 +5,7 @@ use cratekube_common::domain::id::{AgentId, OperationId};
 
 use super::presence::Seen;
 use super::{Actor, Service, ServiceError};
-use crate::pki::rotation::Step;
+use crate::plan::ca_rotation::Step;
 use crate::plan::policy;
 use crate::store::{AgentChanged, ChangeAgent, ForgetAgent, Forgotten, Page, PageRequest};
 

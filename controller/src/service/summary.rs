@@ -10,7 +10,7 @@ use cratekube_common::domain::time::Timestamp;
 
 use super::agents::AgentNow;
 use super::{Service, ServiceError};
-use crate::plan::attention::{self, Finding, Here, Scene};
+use crate::plan::attention::{self, Finding, Here, Own, Scene};
 use crate::store::{EXPIRY_NOTICE, Event, Figures, Page, PageRequest, VolumeRecord};
 
 /// Of each kind so many are looked at; with more, the summary says that it is not all.
@@ -68,11 +68,7 @@ impl Service {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn summary(
-        &self,
-        certificates: &[(&'static str, Timestamp)],
-        gathering: bool,
-    ) -> Result<Summary, ServiceError> {
+    pub async fn summary(&self, own: &Own, gathering: bool) -> Result<Summary, ServiceError> {
         let kept = self.store.attention(LOOKED_AT).await?;
         let figures = self.store.figures().await?;
         let seen = |agent: AgentId| {
@@ -88,7 +84,7 @@ impl Service {
             && kept.certificates.last().is_some_and(|last| last.end_at.since(self.clock.now()) < EXPIRY_NOTICE);
         let complete = !more && all_agents && !counts.into_iter().any(full);
         let now = self.clock.now();
-        let scene = Scene { kept: &kept, seen: &seen, certificates, now, all_agents, gathering };
+        let scene = Scene { kept: &kept, seen: &seen, own, now, all_agents, gathering };
         let findings = attention::findings(&scene);
         Ok(Summary { at: now, findings, complete, figures, online: self.presence.count() })
     }

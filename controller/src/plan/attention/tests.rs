@@ -4,6 +4,7 @@ use cratekube_common::domain::agent::{AgentFacts, ScrubStatus};
 use cratekube_common::domain::environment::EnvironmentPattern;
 use uuid::Uuid;
 
+use super::super::ca_rotation::Phase;
 use super::*;
 
 const DAY: i64 = 86_400_000;
@@ -58,7 +59,7 @@ fn record(id: u128, clusters: u64) -> VolumeRecord {
 fn look(kept: &Attention, here: &[(u128, Here)], gathering: bool) -> Vec<(&'static str, Severity)> {
     let seen =
         |id: AgentId| here.iter().find(|(n, _)| AgentId(Uuid::from_u128(*n)) == id).map(|(_, here)| here.clone());
-    let scene = Scene { kept, seen: &seen, certificates: &[], now: at(10 * DAY), all_agents: true, gathering };
+    let scene = Scene { kept, seen: &seen, own: &Own::default(), now: at(10 * DAY), all_agents: true, gathering };
     findings(&scene).into_iter().map(|finding| (finding.kind, finding.severity)).collect()
 }
 
@@ -121,12 +122,29 @@ fn certificates_and_clocks_are_told_in_time() {
     let expected = [("agent-certificate", Severity::Warning), ("agent-clock", Severity::Warning)];
     assert_eq!(look(&kept, &[(1, off)], false), expected);
     let (kept, seen) = (Attention::default(), |_: AgentId| None);
-    let ends = [("rest", at(12 * DAY)), ("ca", at(900 * DAY))];
-    let scene =
-        Scene { kept: &kept, seen: &seen, certificates: &ends, now: at(10 * DAY), all_agents: true, gathering: false };
-    let found = findings(&scene);
+    let told = |own: &Own| {
+        findings(&Scene { kept: &kept, seen: &seen, own, now: at(10 * DAY), all_agents: true, gathering: false })
+    };
+    let found = told(&Own { ends: vec![("rest", at(12 * DAY)), (CA, at(900 * DAY))], rotation: None });
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].kind, &found[0].subject), ("controller-certificate", &Subject::Controller("rest".into())));
+    let found = told(&Own { ends: vec![(CA, at(189 * DAY))], rotation: None });
+    assert!(found[0].remedy.contains("cratekube ca rotate"), "half a year before, for every agent has to follow");
+}
+
+#[test]
+fn hostile_row_39_a_rotation_of_the_ca_is_told_until_it_is_finished() {
+    let (kept, seen) = (Attention::default(), |_: AgentId| None);
+    let told = |rested: i64, rolled_back| {
+        let (begun_at, changed_at) = (at(0), at((10 - rested) * DAY));
+        let rotation = Some(Progress { phase: Phase::Switched, rolled_back, begun_at, changed_at });
+        let own = Own { ends: Vec::new(), rotation };
+        let now = at(10 * DAY);
+        findings(&Scene { kept: &kept, seen: &seen, own: &own, now, all_agents: true, gathering: false }).remove(0)
+    };
+    assert_eq!((told(1, false).kind, told(1, false).severity), ("ca-rotation", Severity::Info));
+    assert_eq!(told(4, false).severity, Severity::Warning);
+    assert!(told(4, true).message.contains("was rolled back; it is `switched`"), "{}", told(4, true).message);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(super) use step::{
     __path_finish, __path_roll_back, __path_rotate, __path_switch, finish, roll_back, rotate, switch,
 };
 
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -80,7 +81,7 @@ impl CaView {
         let root = |root: RootNow, stays| RootView {
             shown: root.fingerprint == shown,
             sha256: root.fingerprint,
-            key_algorithm: root.algorithm.map(|algorithm| algorithm.as_str()),
+            key_algorithm: root.algorithm.map(KeyAlgorithm::as_str),
             expires_at: root.not_after.map(|at| at.to_string()),
             stays,
             pem: root.pem,

@@ -1,6 +1,6 @@
 //! `POST /v1/admin/ca/{rotate,switch,roll-back,finish}`: the steps of a rotation.
 //!
-//! What a step means is decided in [`rotation`](crate::pki::rotation). Here: nobody is locked out by
+//! What a step means is decided in [`plan::ca_rotation`](crate::plan::ca_rotation). Here: nobody is locked out by
 //! mistake, and nothing is done that the audit log does not tell of.
 
 use axum::Json;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{BehindView, CaView, behind};
 use crate::pki::PkiError;
 use crate::pki::authority::AuthorityNow;
-use crate::pki::rotation::{self, Step};
+use crate::plan::ca_rotation::{self, Step};
 use crate::rest::caller::Caller;
 use crate::rest::problem::{Kind, Problem};
 use crate::rest::query::Params;
@@ -100,7 +100,7 @@ async fn take(state: &RestState, caller: &Caller, request: Request, step: Step) 
     let leaves = matches!(step, Step::Switch | Step::Finish);
     let (reason, leave_behind) = read(&document, leaves)?;
     let before = state.changeover.authority().now();
-    rotation::change(before.progress, step, state.service.clock.now()).map_err(|fault| problem(&fault.into()))?;
+    ca_rotation::change(before.progress, step, state.service.clock.now()).map_err(|fault| problem(&fault.into()))?;
     let behind = if leaves { behind(state, &before).await? } else { Vec::new() };
     if !behind.is_empty() && !leave_behind {
         return Err(left_behind(&behind));
