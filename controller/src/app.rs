@@ -151,6 +151,11 @@ impl<L: Listener> Controller<L> {
         let store = SqliteStore::open_with(&data.path, outside.store, Arc::clone(&clock))?;
         let (counted, meters) = (Metrics::default(), store.meters());
         let store: Arc<dyn Store> = Arc::new(store);
+        let root = data.authority.now();
+        if root.progress.is_none() {
+            // A release that did not keep it had one root ever.
+            store.adopt_certificates(root.stays.fingerprint).await?;
+        }
         data.note_listening(rest_address, agents_address)?;
         let DataDir { envelope, authority, lock, .. } = data;
         let authority = Arc::new(authority);

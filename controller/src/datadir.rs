@@ -141,9 +141,7 @@ impl DataDir {
         let envelope = Arc::new(envelope);
         let authority = Authority::load(path, is_new, algorithm, &envelope, clock.clone(), mint.clone())?;
         if opening == Opening::Serve {
-            for at in kept_files().map(|name| path.join(name)) {
-                files::remove_unfinished(&at).map_err(|e| file(&at, e))?;
-            }
+            remove_unfinished(path)?;
             authority.settle()?;
         }
         let signing_keys = signing::load(path, is_new, &envelope)?;
@@ -174,9 +172,21 @@ pub(crate) const SEALED: &[(&str, &[u8])] = &[
     (anchor::FILE, anchor::CONTEXT),
 ];
 
-/// The files beside the database that a backup has: all that are sealed, and what is not secret.
+/// The files beside the database that a backup has: all that are sealed, and what is not secret. Those of the
+/// authority belong together; see [`authority::Files`].
 pub(crate) fn kept_files() -> impl Iterator<Item = &'static str> {
     [MARKER, authority::CERTIFICATE].into_iter().chain(SEALED.iter().map(|(name, _)| *name))
+}
+
+/// Removes what killed writes left beside the files; for whoever holds the lock.
+///
+/// # Errors
+/// From the filesystem.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<(), DataDirError> {
+    for at in kept_files().map(|name| path.join(name)) {
+        files::remove_unfinished(&at).map_err(|e| file(&at, e))?;
+    }
+    Ok(())
 }
 
 /// Keeps every controller out of a directory that is not in use yet.

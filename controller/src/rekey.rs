@@ -67,6 +67,7 @@ pub struct Rekeyed {
 /// [`RekeyError`]; run it again then.
 pub async fn rotate(data: &Data, new_key_file: Option<&Path>, mint: &Mint) -> Result<Rekeyed, RekeyError> {
     let _lock = datadir::lock_used(&data.directory)?;
+    datadir::remove_unfinished(&data.directory)?;
     let at_hand = master::load(&data.master_key, &data.directory, false, mint)?;
     let new = new_key_file.map(master::from_file).transpose()?;
     let pair = begin(data, &at_hand, new, mint)?;

@@ -11,5 +11,7 @@ mod handshakes;
 mod messages;
 #[path = "identity/renewing.rs"]
 mod renewing;
+#[path = "identity/rotating.rs"]
+mod rotating;
 #[path = "identity/stories.rs"]
 mod stories;

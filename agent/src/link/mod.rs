@@ -109,6 +109,16 @@ impl LinkError {
     }
 }
 
+impl LinkError {
+    /// True when whoever answers is nobody whom we trust.
+    fn is_distrust(&self) -> bool {
+        match self {
+            Self::Connect(error) | Self::Renew(RenewError::Connect(error)) => error.is_distrust(),
+            _ => false,
+        }
+    }
+}
+
 /// What to do after a session.
 enum Next {
     Stop,
@@ -180,7 +190,7 @@ impl Link {
             return delay;
         }
         let delay = backoff.next(chance);
-        if matches!(error, LinkError::Connect(error) if error.is_distrust()) {
+        if error.is_distrust() {
             tracing::error!(
                 %controller, agent = %self.identity.agent, %error, retry_ms = delay.as_millis(),
                 "whoever answers shows a certificate of a CA that this agent does not trust: either the CA was rotated \

@@ -25,8 +25,8 @@ pub struct PinnedAuthority {
 /// The server did not show the authority that was told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it does not show the authority whose fingerprint was given; \
-     either somebody is in between, or the fingerprint is another controller's"
+    "it does not show the authority whose fingerprint was given; either somebody is in between, or the fingerprint \
+     is another controller's, or from before its CA was rotated: then ask for a new one"
 )]
 pub struct NotTheAuthority;
 

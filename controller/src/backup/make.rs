@@ -14,7 +14,8 @@ use cratekube_common::runtime::{clock::Clock, files};
 
 use super::BackupError;
 use super::archive::{Writer, beside};
-use crate::datadir::{self, DataDir};
+use crate::datadir::{self, DataDir, DataDirError};
+use crate::pki::authority;
 use crate::store::Store;
 use crate::store::sqlite::{DATABASE_FILE, OUTPUT_DIR, SqliteOptions, SqliteStore, output_file};
 
@@ -40,11 +41,15 @@ pub async fn make(data: DataDir, target: &Path, audit: AuditEntry, clock: &Clock
     let store = Arc::new(SqliteStore::open(&data.path, SqliteOptions::default())?);
     // The log tells of it in the backup, too.
     store.audit(audit, clock.now()).await?;
-    for name in datadir::kept_files() {
+    let authority: Vec<_> = authority::Files::read(&data.path).map_err(DataDirError::from)?.present().collect();
+    for name in datadir::kept_files().filter(|name| !authority::FILES.contains(name)) {
         let at = data.path.join(name);
         if let Some(bytes) = files::read_optional(&at).map_err(BackupError::file(&at))? {
             writer.add(name, bytes.len() as u64, &bytes[..])?;
         }
+    }
+    for (name, bytes) in authority {
+        writer.add(name, bytes.len() as u64, &bytes[..])?;
     }
     let copy = Copy(beside(target, "database"));
     let made_at = clock.now();

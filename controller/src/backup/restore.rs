@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cratekube_common::domain::audit::{AuditEntry, AuditOutcome};
 use cratekube_common::domain::id::{OperationId, SessionId};
+use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::revocation::{Revocation, RevocationKind};
 use cratekube_common::domain::time::Timestamp;
 use cratekube_common::runtime::{clock::Clock, files, mint::Mint};
@@ -24,6 +25,7 @@ use crate::config::data::Data;
 use crate::datadir::{self, DataDirError, MARKER, SEALED};
 use crate::keys::Envelope;
 use crate::keys::master::{self, LOCAL_FILE};
+use crate::pki::authority::Authority;
 use crate::rekey;
 use crate::store::sqlite::{DATABASE_FILE, OUTPUT_DIR, SealedFor, SqliteOptions, SqliteStore, output_file};
 use crate::store::{BeginRestored, RestoredStore, Store};
@@ -63,6 +65,7 @@ pub async fn restore(
     let contents = archive::unpack(archive, &aside, is_known, &envelope)?;
     check_sealed(&aside, &contents, &envelope)?;
     let envelope = Arc::new(envelope);
+    check_authority(&aside, &envelope, clock, mint)?;
     let store = bring_forward(&aside, (archive, &contents), &envelope, longest_token, clock, mint).await?;
     take_place(&aside, directory).map_err(BackupError::file(directory))?;
     Ok(Restored { made_at: contents.made_at, store })
@@ -102,6 +105,14 @@ fn check_sealed(aside: &Path, contents: &Contents, envelope: &Envelope) -> Resul
             envelope.open(context, &sealed).map_err(|_| BackupError::OtherKey)?;
         }
     }
+    Ok(())
+}
+
+/// The files of the certificate authority belong together. A backup that has none of them is from before its first
+/// start was over.
+fn check_authority(aside: &Path, envelope: &Arc<Envelope>, clock: &Clock, mint: &Mint) -> Result<(), BackupError> {
+    let algorithm = KeyAlgorithm::EcdsaP256;
+    Authority::load(aside, false, algorithm, envelope, clock.clone(), mint.clone()).map_err(DataDirError::from)?;
     Ok(())
 }
 

@@ -61,7 +61,11 @@ pub struct Renewal {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    Due(Timestamp),
+    /// Made by the root with this fingerprint, and when to make another.
+    Made {
+        root: String,
+        due: Timestamp,
+    },
     Digest(String),
 }
 
@@ -101,10 +105,12 @@ impl Renewal {
         self.certificate.not_after()
     }
 
-    /// Exchanges the certificate when it is time, or when its files changed. Answers whether it did.
+    /// Exchanges the certificate when it is time, when the authority's root was exchanged, or when its files
+    /// changed. Answers whether it did.
     pub fn pass(&self) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*seen, Seen::Due(at) if self.clock.now() < at) {
+        let is_fresh = |root: &str, due: Timestamp| self.clock.now() < due && root == self.authority.fingerprint();
+        if matches!(&*seen, Seen::Made { root, due } if is_fresh(root, *due)) {
             return false;
         }
         let exchanged = self.exchange(&mut seen);
@@ -118,22 +124,9 @@ impl Renewal {
         matches!(exchanged, Ok(true))
     }
 
-    /// Makes another certificate now, if it is one of our own authority.
-    pub fn make_anew(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*seen, Seen::Digest(_)) {
-            return;
-        }
-        if let Err(error) = self.exchange(&mut seen) {
-            // Soon again: the next pass finds that it is time.
-            *seen = Seen::Due(self.clock.now());
-            tracing::error!(listener = self.name, %error, "no new certificate could be made; it is tried again");
-        }
-    }
-
     fn exchange(&self, seen: &mut Seen) -> Result<bool, RenewalError> {
         let (chain, key, found) = material(&self.source, &self.authority)?;
-        if *seen == found {
+        if matches!(found, Seen::Digest(_)) && *seen == found {
             return Ok(false);
         }
         self.certificate.exchange(chain, key)?;
@@ -148,7 +141,7 @@ fn material(source: &Source, authority: &Authority) -> Result<Material, RenewalE
             let identity = authority.issue_server(names)?;
             let third = i64::try_from(SERVER_LIFE.as_millis() / 3).unwrap_or(0);
             let due = Timestamp::from_millis(identity.not_after.as_millis() - third);
-            Ok((identity.chain, identity.key, Seen::Due(due)))
+            Ok((identity.chain, identity.key, Seen::Made { root: identity.issuer, due }))
         }
         Source::Files(certificate, key) => {
             let (pem, key_pem) = (read(certificate)?, read(key)?);

@@ -106,7 +106,8 @@ impl Enrollment for Enroll {
         let refused = || Refusal::Forbidden.status("the join token is not accepted; ask an admin for a new one");
         let token: JoinToken = wire.join_token.parse().map_err(|_| refused())?;
         let volumes = volumes(&wire.volumes)?;
-        let issue = |id| self.state.authority.issue_agent(&wire.csr, id, &name, 1).map_err(|e| not_issued(&e));
+        let pinned = Some(token.ca_sha256.as_str());
+        let issue = |id| self.state.authority.issue_agent(&wire.csr, id, &name, 1, pinned).map_err(|e| not_issued(&e));
         let mut id: AgentId = self.state.mint.id();
         let mut issued = issue(id)?;
         let mut enrolled = self.record(&token, id, name.clone(), volumes.clone(), &issued, origin.clone()).await?;

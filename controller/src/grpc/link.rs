@@ -49,7 +49,7 @@ impl AgentLink for Link {
         let caller = peer::identify(&self.state, &request, Call::Renew).await?;
         let (state, agent) = (&self.state, &caller.agent);
         let csr = request.into_inner().csr;
-        let issued = state.authority.issue_agent(&csr, agent.id, &agent.name, caller.generation + 1);
+        let issued = state.authority.issue_agent(&csr, agent.id, &agent.name, caller.generation + 1, None);
         let issued = issued.map_err(|e| enrollment::not_issued(&e))?;
         let (shown, certificate) = (caller.shown.serial.clone(), issued.facts());
         let request = RenewAgent { agent: agent.id, shown, certificate, now: state.clock.now() };

@@ -16,7 +16,7 @@ use cratekube_proto::v1::controller_message::Message as Down;
 use tokio_stream::StreamExt as _;
 use tonic::{Status, Streaming};
 
-use super::peer::Caller;
+use super::peer::{self, Caller};
 use super::session::{Outbound, millis, tell};
 use super::{GrpcState, sizes, store_status};
 use crate::service::conversation::Greeting;
@@ -44,8 +44,14 @@ pub(super) async fn converse(
     };
     tell(outbound, Down::Welcome(welcome)).await?;
     let mut told: BTreeMap<VolumeId, Vec<ClusterOnVolume>> = volumes.into_iter().map(|id| (id, Vec::new())).collect();
+    let ousted = peer::ousted(state, caller);
+    tokio::pin!(ousted);
     while !told.is_empty() {
-        let message = tokio::time::timeout(PATIENCE, inbound.next()).await;
+        let message = tokio::select! {
+            biased;
+            status = &mut ousted => return Err(status),
+            message = tokio::time::timeout(PATIENCE, inbound.next()) => message,
+        };
         let message =
             message.map_err(|_| Refusal::Unavailable.status("the agent does not tell what its volumes have"))?;
         let Some(message) = message.transpose().map_err(sizes::of_stream)? else { return Ok(()) };

@@ -130,6 +130,12 @@ async fn admit(state: &GrpcState, read: &Read, call: Call, address: &str) -> Res
     let trust = record.map(|record| record.trust).unwrap_or_default();
     match standing {
         Standing::Good => Ok(Admitted { agent, generation, trust, cut }),
+        // It was made before a step of a rotation: the one in use stays, and the next is from the root that does.
+        Standing::FirstUse
+            if recorded.is_some_and(|generation| generation > 1) && !state.authority.stays(&read.issuer) =>
+        {
+            Err(refusal(Why::Unclaimed))
+        }
         Standing::FirstUse => {
             let certificate = CertificateFacts {
                 serial: read.shown.serial.clone(),

@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What an agent may say: far more than one with every slot in use has to say, and what it says anew
 /// when it connects comes at once.
 const MESSAGES: Rate = Rate { every: Duration::from_millis(5), burst: 10_000 };
+/// Agents are asked to renew no faster than this: each costs a key, two writes and a new connection.
+const RENEWAL_EVERY: Duration = Duration::from_millis(20);
 /// Messages on their way to one agent.
 const OUTBOUND: usize = 64;
 
@@ -123,7 +125,6 @@ async fn serve(
                 Some(message) => {
                     let paced = MESSAGES.take(full_at, state.clock.monotonic());
                     full_at = paced.map_err(|_| Refusal::Exhausted.status("too many messages in too short a time"))?;
-                    // Each agent in its own time, so that a fleet does not renew at one moment.
                     renewal.ask(state, caller, outbound).await?;
                     hear(state, caller, connected.session, message).await?;
                 }
@@ -135,22 +136,40 @@ async fn serve(
 
 /// Whether a session's agent was asked to renew, and when the authority was what.
 #[derive(Debug, Default)]
-struct RenewalAsked(Option<String>);
+struct RenewalAsked {
+    /// What it is to get.
+    wanted: String,
+    /// When to ask it, by the monotonic clock; none once it was asked.
+    due: Option<Duration>,
+}
 
 impl RenewalAsked {
-    /// Asks it when its certificate is not what it would get now; once for each phase of a rotation.
+    /// Asks it when its certificate is not what it would get now; once for each phase of a rotation, and so that a
+    /// fleet does not renew at one moment.
     async fn ask(&mut self, state: &GrpcState, caller: &Caller, outbound: &Outbound) -> Result<(), Status> {
         if !caller.is_outdated(&state.authority) {
             return Ok(());
         }
-        let wanted = state.authority.current();
-        if self.0.as_ref() == Some(&wanted) {
+        let (wanted, now) = (state.authority.current(), state.clock.monotonic());
+        if self.wanted != wanted {
+            self.wanted = wanted;
+            let spread = spread(state.dispatch.connected(), state.heartbeat_interval);
+            self.due = Some(now + spread.mul_f64(state.mint.chance()));
+        }
+        if self.due.is_none_or(|due| now < due) {
             return Ok(());
         }
-        self.0 = Some(wanted);
+        self.due = None;
         tracing::info!(agent = %caller.agent.id, "the agent's certificate is not what is made now; it is to renew");
         tell(outbound, Down::RenewNow(v1::RenewNow {})).await
     }
+}
+
+/// Over how long a fleet is asked. Within a heartbeat each agent speaks once, in its own time: that is spread enough
+/// for a small one.
+fn spread(agents: usize, heartbeat: Duration) -> Duration {
+    let whole = RENEWAL_EVERY.saturating_mul(u32::try_from(agents).unwrap_or(u32::MAX));
+    whole.saturating_sub(heartbeat)
 }
 
 async fn hear(state: &GrpcState, caller: &Caller, session: SessionId, message: v1::AgentMessage) -> Result<(), Status> {
@@ -253,4 +272,17 @@ fn verdicts(list: &[(AttemptId, RunVerdict)]) -> Vec<v1::Verdict> {
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_fleet_renews_within_a_heartbeat_and_a_large_one_takes_its_time() {
+        let heartbeat = Duration::from_secs(15);
+        assert_eq!(spread(1, heartbeat), Duration::ZERO);
+        assert_eq!(spread(750, heartbeat), Duration::ZERO);
+        assert_eq!(spread(10_000, heartbeat), Duration::from_secs(185));
+    }
 }

@@ -30,6 +30,8 @@ pub(crate) const CONTEXT: &[u8] = b"pki/ca";
 pub(crate) const ROTATION: &str = "ca.rotation.sealed";
 /// What that is sealed for.
 pub(crate) const ROTATION_CONTEXT: &[u8] = b"pki/ca-rotation";
+/// Names of all of them.
+pub(crate) const FILES: &[&str] = &[ROTATION, CERTIFICATE, KEY];
 const FORMAT: u32 = 1;
 
 /// The certificate authority.
@@ -157,6 +159,11 @@ impl Roots {
         }
     }
 
+    /// The one with this fingerprint, if it is trusted.
+    pub(super) fn trusted_as(&self, fingerprint: &str) -> Option<&Root> {
+        self.trusted().into_iter().find(|root| root.fingerprint == fingerprint)
+    }
+
     pub(super) fn trust_bundle(&self) -> Vec<CertificateDer<'static>> {
         self.trusted().into_iter().map(|root| root.certificate.clone()).collect()
     }
@@ -190,21 +197,19 @@ impl Authority {
         clock: Clock,
         mint: Mint,
     ) -> Result<Self, PkiError> {
-        let read = |name: &str| {
-            let path = data.join(name);
-            files::read_optional(&path).map_err(|source| file(&path, source))
-        };
-        let roots = match (read(ROTATION)?, read(CERTIFICATE)?, read(KEY)?) {
-            (Some(sealed), _, _) => open_both(data, &sealed, envelope)?,
-            (None, Some(pem), Some(sealed)) => Roots::only(open(data, (&pem, &sealed), envelope)?),
+        let roots = match Files::read(data)? {
+            Files { rotation: Some(sealed), .. } => open_both(data, &sealed, envelope)?,
+            Files { certificate: Some(pem), key: Some(sealed), .. } => {
+                Roots::only(open(data, (&pem, &sealed), envelope)?)
+            }
             // A first start that was killed between its two files left the key only.
-            (None, None, _) if is_new => {
+            Files { certificate: None, .. } if is_new => {
                 let root = Root::make(algorithm, clock.now(), &mint)?;
                 keep(data, &root, envelope)?;
                 Roots::only(root)
             }
-            (None, None, _) => return Err(unusable(data, CERTIFICATE, "it is missing")),
-            (None, Some(_), None) => return Err(unusable(data, KEY, "it is missing")),
+            Files { certificate: None, .. } => return Err(unusable(data, CERTIFICATE, "it is missing")),
+            Files { key: None, .. } => return Err(unusable(data, KEY, "it is missing")),
         };
         let (data, envelope) = (data.to_owned(), Arc::clone(envelope));
         Ok(Self { data, envelope, roots: RwLock::new(Arc::new(roots)), turn: Mutex::default(), algorithm, clock, mint })
@@ -358,11 +363,11 @@ impl Authority {
         self.roots().trust_bundle()
     }
 
-    /// Fingerprint of the root that a certificate says it was made by; none when that is not trusted now.
+    /// Fingerprint of the root that signed a certificate; none when that is not trusted now.
     #[must_use]
     pub fn issuer_of(&self, certificate: &X509Certificate<'_>) -> Option<String> {
         let roots = self.roots();
-        let issuer = roots.trusted().into_iter().find(|root| root.made(certificate));
+        let issuer = roots.trusted().into_iter().find(|root| root.signed(certificate));
         issuer.map(|root| root.fingerprint.clone())
     }
 
@@ -370,6 +375,12 @@ impl Authority {
     #[must_use]
     pub fn trusts(&self, fingerprint: &str) -> bool {
         self.roots().trusted().into_iter().any(|root| root.fingerprint == fingerprint)
+    }
+
+    /// Whether this root is the one that stays.
+    #[must_use]
+    pub fn stays(&self, fingerprint: &str) -> bool {
+        self.roots().stays.fingerprint == fingerprint
     }
 
     /// What agents are certified by and told to trust now, in one word.
@@ -400,7 +411,50 @@ impl RootNow {
     }
 }
 
+/// The authority's files, as they were at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    rotation: Option<Vec<u8>>,
+    certificate: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
+}
+
+impl Files {
+    /// Reads them beside a controller that may take a step meanwhile: what is read while the file of the rotation
+    /// stays the same belongs together.
+    ///
+    /// # Errors
+    /// [`PkiError::File`].
+    pub(crate) fn read(data: &Path) -> Result<Self, PkiError> {
+        let read = |name: &str| {
+            let path = data.join(name);
+            files::read_optional(&path).map_err(|source| file(&path, source))
+        };
+        let mut rotation = read(ROTATION)?;
+        loop {
+            let (certificate, key) = (read(CERTIFICATE)?, read(KEY)?);
+            let again = read(ROTATION)?;
+            if again == rotation {
+                return Ok(Self { rotation, certificate, key });
+            }
+            rotation = again;
+        }
+    }
+
+    /// Those that there are, by name.
+    pub(crate) fn present(self) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+        let Self { rotation, certificate, key } = self;
+        [(ROTATION, rotation), (CERTIFICATE, certificate), (KEY, key)]
+            .into_iter()
+            .filter_map(|(name, content)| Some((name, content?)))
+    }
+}
+
 fn open(data: &Path, (pem, sealed): (&[u8], &[u8]), envelope: &Envelope) -> Result<Root, PkiError> {
+    let count = tls::certificates(pem).map_or(0, |certificates| certificates.len());
+    if count > 1 {
+        return Err(unusable(data, ROTATION, "it is missing, although ca.pem says that a rotation is under way"));
+    }
     let key = envelope.open(CONTEXT, sealed).map_err(|e| unusable(data, KEY, &e.to_string()))?;
     let key = std::str::from_utf8(&key).map_err(|e| unusable(data, KEY, &e.to_string()))?;
     let pem = std::str::from_utf8(pem).map_err(|e| unusable(data, CERTIFICATE, &e.to_string()))?;

@@ -81,17 +81,26 @@ pub struct ServerIdentity {
     pub key: PrivateKeyDer<'static>,
     /// When it ends.
     pub not_after: Timestamp,
+    /// Fingerprint of the root that made it.
+    pub issuer: String,
 }
 
 impl Authority {
-    /// Makes a client certificate for an agent from the public key in its request (PKCS#10, DER). The first of
-    /// an agent comes from the root that listeners show, which is the one that its join token names; those
-    /// after it from the root that stays.
+    /// Makes a client certificate for an agent from the public key in its request (PKCS#10, DER). It comes from the
+    /// root that is pinned, while that is trusted: an agent that enrols knows no other. Otherwise from the root
+    /// that stays.
     ///
     /// # Errors
     /// [`PkiError::Request`] when the request is not signed by its key or the key is of a kind or
     /// size that is not accepted.
-    pub fn issue_agent(&self, csr: &[u8], id: AgentId, name: &AgentName, generation: u64) -> Result<Issued, PkiError> {
+    pub fn issue_agent(
+        &self,
+        csr: &[u8],
+        id: AgentId,
+        name: &AgentName,
+        generation: u64,
+        pinned: Option<&str>,
+    ) -> Result<Issued, PkiError> {
         keys::check_request(csr, self.algorithm)?;
         let der = CertificateSigningRequestDer::from(csr);
         // rcgen would copy names, usages and even CA rights from the request: only the key is taken.
@@ -103,7 +112,7 @@ impl Authority {
         let uri = format!("{AGENT_URI_PREFIX}{id}");
         params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
         let roots = self.roots();
-        let root = if generation == 1 { roots.shown() } else { roots.stays() };
+        let root = pinned.and_then(|pin| roots.trusted_as(pin)).unwrap_or_else(|| roots.stays());
         let signed = self.sign(root, params, &request.public_key, AGENT_LIFE)?;
         Ok(Issued {
             certificate: signed.certificate,
@@ -137,6 +146,7 @@ impl Authority {
             chain: vec![signed.certificate, roots.shown().certificate.clone()],
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             not_after: signed.not_after,
+            issuer: roots.shown().fingerprint.clone(),
         })
     }
 
@@ -192,7 +202,7 @@ mod tests {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let csr = params.serialize_request(&key).unwrap();
         let (id, name) = agent();
-        let issued = authority.issue_agent(csr.der(), id, &name, 3).unwrap();
+        let issued = authority.issue_agent(csr.der(), id, &name, 3, None).unwrap();
         let (_, certificate) = parse_x509_certificate(&issued.certificate).unwrap();
         assert!(!certificate.is_ca());
         assert_eq!(certificate.subject().to_string(), "CN=bastion-1, serialNumber=3");
@@ -210,11 +220,11 @@ mod tests {
         let authority = load(dir.path(), true, 1).unwrap();
         let (id, name) = agent();
         let refused = |csr: &[u8]| {
-            matches!(authority.issue_agent(csr, id, &name, 1), Err(PkiError::Request(_) | PkiError::Key(_)))
+            matches!(authority.issue_agent(csr, id, &name, 1, None), Err(PkiError::Request(_) | PkiError::Key(_)))
         };
         let key = KeyPair::generate().unwrap();
         let good = CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
-        assert!(authority.issue_agent(&good, id, &name, 1).is_ok());
+        assert!(authority.issue_agent(&good, id, &name, 1, None).is_ok());
         let mut forged = good.clone();
         *forged.last_mut().unwrap() ^= 1;
         assert!(refused(&forged) && refused(b"junk") && refused(&[]) && refused(&good[..good.len() - 1]));
@@ -242,7 +252,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let authority = load_with(dir.path(), true, 1, algorithm).unwrap();
             for (key, accepted) in [&p256, &p384, &rsa, &ed25519].into_iter().zip(accepted) {
-                let answer = authority.issue_agent(&request(key), id, &name, 1);
+                let answer = authority.issue_agent(&request(key), id, &name, 1, None);
                 assert_eq!(answer.is_ok(), accepted, "{algorithm}");
                 if let Err(refused) = answer {
                     assert!(refused.to_string().contains(algorithm.as_str()), "it says what would do: {refused}");

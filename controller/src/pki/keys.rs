@@ -8,6 +8,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SH
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use super::PkiError;
 
@@ -90,16 +91,25 @@ pub(super) fn check_request(csr: &[u8], least: KeyAlgorithm) -> Result<(), PkiEr
     if !rest.is_empty() {
         return Err(refuse("it has trailing bytes"));
     }
-    let kind = kind(&request).filter(|kind| kind.is_enough(least)).ok_or(PkiError::Key(least))?;
+    let pki = &request.certification_request_info.subject_pki;
+    let kind =
+        kind(&request.signature_algorithm, pki).filter(|kind| kind.is_enough(least)).ok_or(PkiError::Key(least))?;
     let info = &request.certification_request_info;
     aws_lc_rs::signature::UnparsedPublicKey::new(kind.verifier(), &info.subject_pki.subject_public_key.data)
         .verify(info.raw, &request.signature_value.data)
         .map_err(|_| refuse("it is not signed by its own key"))
 }
 
-fn kind(request: &X509CertificationRequest<'_>) -> Option<Kind> {
-    let signed_with = request.signature_algorithm.algorithm.to_id_string();
-    let pki = &request.certification_request_info.subject_pki;
+/// Whether a certificate is signed by another one's key.
+pub(super) fn signed(certificate: &X509Certificate<'_>, by: &X509Certificate<'_>) -> bool {
+    let Some(kind) = kind(&certificate.signature_algorithm, by.public_key()) else { return false };
+    aws_lc_rs::signature::UnparsedPublicKey::new(kind.verifier(), &by.public_key().subject_public_key.data)
+        .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
+        .is_ok()
+}
+
+fn kind(signed_with: &AlgorithmIdentifier<'_>, pki: &SubjectPublicKeyInfo<'_>) -> Option<Kind> {
+    let signed_with = signed_with.algorithm.to_id_string();
     match (pki.parsed().ok()?, signed_with.as_str()) {
         (PublicKey::EC(point), SHA256_WITH_ECDSA) if point.key_size() == 256 => Some(Kind::P256),
         (PublicKey::EC(point), SHA384_WITH_ECDSA) if point.key_size() == 384 => Some(Kind::P384),

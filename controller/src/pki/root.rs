@@ -10,7 +10,6 @@ use cratekube_common::runtime::tls;
 use data_encoding::HEXLOWER;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::CertificateDer;
-use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::X509Certificate;
 
 use super::{PkiError, keys};
@@ -29,8 +28,6 @@ pub(super) struct Root {
     pub(super) pem: String,
     /// SHA-256 of the certificate (DER), lower-case hex.
     pub(super) fingerprint: String,
-    /// Its subject key identifier, which every certificate that it makes names.
-    key_id: Vec<u8>,
 }
 
 impl Root {
@@ -72,14 +69,9 @@ impl Root {
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
             return Err("it does not belong to the key".into());
         }
-        let key_id = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-            _ => None,
-        });
-        let key_id = key_id.ok_or("it names no key")?;
         let fingerprint = tls::fingerprint(&certificate);
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| e.to_string())?;
-        Ok(Self { issuer, certificate, pem, fingerprint, key_id })
+        Ok(Self { issuer, certificate, pem, fingerprint })
     }
 
     /// The key, PKCS#8 PEM.
@@ -87,14 +79,10 @@ impl Root {
         Secret::new(self.issuer.key().serialize_pem())
     }
 
-    /// Whether a certificate says that it was made by this one. That it was is for the handshake to prove.
-    pub(super) fn made(&self, certificate: &X509Certificate<'_>) -> bool {
-        certificate.extensions().iter().any(|extension| match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(of) => {
-                of.key_identifier.as_ref().is_some_and(|id| id.0 == self.key_id.as_slice())
-            }
-            _ => false,
-        })
+    /// Whether it signed a certificate.
+    pub(super) fn signed(&self, certificate: &X509Certificate<'_>) -> bool {
+        let Ok((_, own)) = x509_parser::parse_x509_certificate(&self.certificate) else { return false };
+        certificate.issuer() == own.subject() && keys::signed(certificate, &own)
     }
 }
 

@@ -78,7 +78,7 @@ kinds! {
     NotAllowed       = "not-allowed-now",       CONFLICT,               false, "The cluster's phase does not allow this", "Look at the cluster's phase and conditions.";
     Acknowledged     = "alarm-acknowledged",    CONFLICT,               false, "Somebody has seen to this alarm", "Look at who, and what was found.";
     SigningKeysLive  = "signing-keys-live",     CONFLICT,               true,  "Two signing keys are live", "Wait until the tokens of the older one have ended, or rotate with `at_once` and end every token.";
-    CaPhase          = "ca-rotation-step",      CONFLICT,               false, "It is not this step's turn in the CA's rotation", "Look at the CA's `phase`: rotate, switch, finish; `roll-back` goes back from the first two.";
+    CaPhase          = "ca-rotation-step",      CONFLICT,               false, "It is not this step's turn in the CA's rotation", "Look at the CA's `phase`: rotate, switch, finish; `roll-back` goes back from the first two. A step that is repeated after its answer was lost may have been the last.";
     AgentsBehind     = "agents-behind",         CONFLICT,               true,  "Agents would be left behind", "Wait until they have connected: they take the CA over by themselves. Repeat the request with `leave_behind` if they will not come back, or are to be enrolled again.";
     TokenUsed        = "join-token-used",       CONFLICT,               false, "The join token was used", "Revoke the agent that it made, if it should not be there.";
     Protected        = "deletion-protected",    CONFLICT,               false, "The cluster is protected against removal", "Take the protection away first: PATCH the cluster with `{\"deletion_protection\": false, \"reason\": …}`.";
@@ -106,6 +106,7 @@ kinds! {
     TooManyStreams   = "too-many-streams",      TOO_MANY_REQUESTS,      true,  "You have too many streams open", "Close one of them first.";
     TooManyAttempts  = "too-many-attempts",     TOO_MANY_REQUESTS,      true,  "Too many attempts", "Repeat the request after the time in `Retry-After`; a token can be used until it ends.";
     Internal         = "internal",              INTERNAL_SERVER_ERROR,  false, "Something went wrong on our side", "Report the `request_id` to the service's operator.";
+    CaStep           = "ca-step-unfinished",    INTERNAL_SERVER_ERROR,  true,  "The step of the CA's rotation was not taken to its end", "See the controller's log, mend what it names (space, permissions), and repeat the step.";
     Overloaded       = "overloaded",            SERVICE_UNAVAILABLE,    true,  "The controller has too much to do", "Repeat the request after the time in `Retry-After`.";
     Timeout          = "timeout",               SERVICE_UNAVAILABLE,    true,  "The request took too long", "Repeat the request; use an `Idempotency-Key` for one that changes something.";
     AgentAway        = "agent-away",            SERVICE_UNAVAILABLE,    true,  "The agent of the cluster is not connected", "Repeat the request when it is: the cluster itself is not touched by this.";

@@ -106,6 +106,12 @@ impl Dispatch {
         self.leases.ttl()
     }
 
+    /// How many agents have a session.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.presence.count()
+    }
+
     /// How many leases are held.
     #[must_use]
     pub fn leases(&self) -> usize {

@@ -235,6 +235,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         limit: usize,
     ) -> Result<Vec<Agent>, StoreError>;
 
+    /// Says of every certificate of which that was not kept yet that this root made it, and that it alone was to be
+    /// trusted. Answers of how many.
+    async fn adopt_certificates(&self, issuer: String) -> Result<u64, StoreError>;
+
     /// Cordons, uncordons, drains or revokes an agent.
     async fn change_agent(&self, request: ChangeAgent) -> Result<AgentChanged, StoreError>;
 

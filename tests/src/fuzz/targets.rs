@@ -339,7 +339,7 @@ fn request() -> Target {
     let authority = Arc::new((authority, dir));
     target("csr", corpus, move |bytes| {
         let (id, name) = (AgentId(Uuid::from_u128(1)), "bastion-1".parse().unwrap());
-        if let Ok(issued) = authority.0.issue_agent(bytes, id, &name, 1) {
+        if let Ok(issued) = authority.0.issue_agent(bytes, id, &name, 1, None) {
             let (_, leaf) = parse_x509_certificate(&issued.certificate).unwrap();
             assert!(!leaf.is_ca() && leaf.subject().to_string() == "CN=bastion-1, serialNumber=1");
         }

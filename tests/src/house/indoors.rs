@@ -52,8 +52,6 @@ pub struct Indoors {
     /// What happened at the listener for agents.
     pub counters: Counters,
     tokens: Tokens,
-    /// Its authority's certificate, PEM.
-    pub ca_pem: String,
     shutdown: Shutdown,
     running: JoinHandle<()>,
     dir: TempDir,
@@ -77,11 +75,11 @@ impl Indoors {
         let shutdown = Shutdown::new();
         let controller = Controller::open(config.clone(), clock.clone(), mint.clone(), shutdown.clone()).await?;
         let (rest, agents) = (controller.rest_address(), controller.agents_address());
-        let (ca_pem, counters) = (controller.ca_pem().to_owned(), controller.counters().1);
+        let counters = controller.counters().1;
         let data = open_data(&config, Opening::Command, &clock, &mint)?;
         let tokens = tokens(&config, &data, clock)?;
         let running = tokio::spawn(controller.run());
-        Ok(Self { clock: manual, rest, agents, counters, tokens, ca_pem, shutdown, running, dir })
+        Ok(Self { clock: manual, rest, agents, counters, tokens, shutdown, running, dir })
     }
 
     /// A token of somebody who may do everything.
@@ -98,7 +96,15 @@ impl Indoors {
     /// # Errors
     /// When no token is made.
     pub fn admin(&self) -> anyhow::Result<Client> {
-        Client::new(self.rest, &self.ca_pem, Some(self.token()?))
+        Client::new(self.rest, &self.ca_pem()?, Some(self.token()?))
+    }
+
+    /// Whom to trust now, PEM.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn ca_pem(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.path().join("data/ca.pem"))?)
     }
 
     /// A clock that shows the same time.
@@ -217,6 +223,22 @@ impl Host {
         let mint = Mint::system(self.clock.clone());
         let renewer = Renewer { files: self.files(), connector: self.connector(), clock: self.clock.clone(), mint };
         renewer.renew(identity, &mut None, connection).await
+    }
+
+    /// Proves an identity that was staged, as the agent does when it is started again.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub async fn settle(&self, pending: &mut Option<Identity>) -> Result<Renewed, RenewError> {
+        let mint = Mint::system(self.clock.clone());
+        let renewer = Renewer { files: self.files(), connector: self.connector(), clock: self.clock.clone(), mint };
+        renewer.settle(pending).await
+    }
+
+    /// A clock that shows its time.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// Opens a session and says hello.

@@ -31,7 +31,7 @@ pub(super) async fn get(address: SocketAddr, tls: Arc<ClientConfig>, path: &str)
 
 fn roots(house: &Indoors) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    for certificate in tls::certificates(house.ca_pem.as_bytes()).map_err(anyhow::Error::msg)? {
+    for certificate in tls::certificates(house.ca_pem()?.as_bytes()).map_err(anyhow::Error::msg)? {
         roots.add(certificate)?;
     }
     Ok(roots)

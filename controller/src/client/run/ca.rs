@@ -60,7 +60,16 @@ pub(super) async fn trust(command: &Command, global: &Global) -> Result<Exit, Fa
     let known = cratekube_common::runtime::tls::certificates(pem.as_bytes());
     let known = known.ok().filter(|certificates| !certificates.is_empty());
     let count = known.ok_or_else(|| Fault::Odd(format!("{PEM} has no certificates")))?.len();
-    file.write(&Profile { ca: pem, ..profile })?;
+    let profile = Profile { ca: pem, ..profile };
+    // A listener with a certificate from elsewhere is not trusted under the service's own CA.
+    command.api(&profile, None, global)?.text(&Ask::get(PEM)).await.map_err(|fault| match fault {
+        Fault::Untrusted { .. } => Fault::usage(
+            "the controller's listener for users does not have a certificate of its CA",
+            "You have nothing to do: the rotation of the CA does not concern this profile, which is as it was.",
+        ),
+        fault => fault,
+    })?;
+    file.write(&profile)?;
     let what = if count == 1 { "1 CA is".to_owned() } else { format!("{count} CAs are") };
     command.console.note(&format!("{what} trusted now (profile {}: {}).", global.profile, file.path().display()));
     Ok(Exit::Done)

@@ -102,6 +102,15 @@ fn hostile_row_40_the_file_of_a_rotation_that_cannot_be_read_stops_the_start_and
     take(&load(dir.path(), true, 1).unwrap(), Step::Begin).unwrap();
     assert!(load(dir.path(), false, 2).unwrap_err().to_string().contains("another master key"));
     broken_files_are_refused(dir.path(), &[ROTATION]);
+    // Not even for a rotation that was never begun is it taken when it is lost: agents may have the new root already.
+    let path = dir.path().join(ROTATION);
+    let content = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let refused = load(dir.path(), false, 1).unwrap_err().to_string();
+    assert!(refused.contains(ROTATION) && refused.contains("it is missing"), "{refused}");
+    assert!(!path.exists(), "it is not made anew");
+    std::fs::write(&path, content).unwrap();
+    assert!(load(dir.path(), false, 1).is_ok());
 }
 
 #[test]
@@ -159,29 +168,53 @@ fn hostile_row_39_the_first_certificate_is_from_the_root_that_the_token_names_an
     let dir = tempfile::tempdir().unwrap();
     let authority = load(dir.path(), true, 1).unwrap();
     let csr = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap();
-    let issue = |generation| {
+    let issue = |generation, pinned: Option<&str>| {
         let id = cratekube_common::domain::id::AgentId(uuid::Uuid::from_u128(7));
-        let issued = authority.issue_agent(csr.der(), id, &"bastion-1".parse().unwrap(), generation).unwrap();
+        let issued = authority.issue_agent(csr.der(), id, &"bastion-1".parse().unwrap(), generation, pinned).unwrap();
         let (_, read) = x509_parser::parse_x509_certificate(&issued.certificate).unwrap();
         assert_eq!(authority.issuer_of(&read).as_ref(), Some(&issued.issuer), "it says itself who made it");
         issued
     };
-    let before = issue(4);
+    let old = authority.fingerprint();
+    let before = issue(4, None);
     assert!(authority.is_current(&before.issuer, &before.trust));
     take(&authority, Step::Begin).unwrap();
-    let (first, next) = (issue(1), issue(2));
+    let (first, next) = (issue(1, Some(&old)), issue(2, None));
     assert!(!authority.is_current(&before.issuer, &before.trust), "it does not know the new root yet");
-    assert_eq!(first.issuer, authority.fingerprint());
+    assert_eq!(first.issuer, old, "its token names no other");
     assert!(!authority.is_current(&first.issuer, &first.trust));
     assert!(authority.is_current(&next.issuer, &next.trust));
     assert_eq!(next.trust_bundle.len(), 2);
     take(&authority, Step::Switch).unwrap();
-    assert_eq!(issue(1).issuer, authority.fingerprint());
+    assert_eq!(issue(1, Some(&authority.fingerprint())).issuer, authority.fingerprint());
+    assert_eq!(issue(1, Some(&old)).issuer, old, "a token from before the switch that was on its way");
     assert!(authority.is_current(&next.issuer, &next.trust));
     take(&authority, Step::Finish).unwrap();
     assert!(!authority.is_current(&next.issuer, &next.trust), "it still trusts the root that went");
     let (_, read) = x509_parser::parse_x509_certificate(&first.certificate).unwrap();
     assert_eq!(authority.issuer_of(&read), None);
+}
+
+#[test]
+fn hostile_row_39_what_only_claims_to_be_from_a_root_is_not_taken_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = load(dir.path(), true, 1).unwrap();
+    take(&authority, Step::Begin).unwrap();
+    let now = authority.now();
+    // Who has the old key forges a certificate that names the new root.
+    let forged = |key: &Root| {
+        let (_, new) = x509_parser::parse_x509_certificate(&now.stays.certificate).unwrap();
+        let name = new.subject().iter_common_name().next().unwrap().as_str().unwrap().to_owned();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let issuer = rcgen::Issuer::new(params, KeyPair::from_pem(key.key().expose()).unwrap());
+        CertificateParams::default().signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().clone()
+    };
+    let issuer_of =
+        |der: &CertificateDer<'_>| authority.issuer_of(&x509_parser::parse_x509_certificate(der).unwrap().1);
+    let roots = authority.roots();
+    assert_eq!(issuer_of(&forged(roots.stays())), Some(now.stays.fingerprint.clone()));
+    assert_eq!(issuer_of(&forged(roots.shown())), None);
 }
 
 #[test]

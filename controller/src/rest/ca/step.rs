@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{BehindView, CaView, behind};
+use super::{BehindView, CaView, MOST_NAMED, behind};
 use crate::pki::PkiError;
 use crate::pki::authority::AuthorityNow;
 use crate::plan::ca_rotation::{self, Step};
@@ -69,7 +69,8 @@ pub(in crate::rest) async fn switch(
 }
 
 /// Go back to the root from before the rotation: listeners show its certificates again, agents are certified by it
-/// again. The other one stays trusted until the rotation is finished.
+/// again. The other one stays trusted until the rotation is finished. Join tokens that were made since the switch and
+/// not used are of no more use.
 #[utoipa::path(post, path = "/v1/admin/ca/roll-back", tag = "admin", request_body = CaStep,
     responses((status = 200, description = "The CA as it is now", body = CaView)))]
 pub(in crate::rest) async fn roll_back(
@@ -99,19 +100,29 @@ async fn take(state: &RestState, caller: &Caller, request: Request, step: Step) 
     let document = body::json(&parts.headers, sent, state.limits.body_bytes).await?;
     let leaves = matches!(step, Step::Switch | Step::Finish);
     let (reason, leave_behind) = read(&document, leaves)?;
-    let before = state.changeover.authority().now();
+    // What it is judged by holds until it is taken.
+    let turn = state.changeover.turn().await;
+    let before = turn.now();
     ca_rotation::change(before.progress, step, state.service.clock.now()).map_err(|fault| problem(&fault.into()))?;
     let behind = if leaves { behind(state, &before).await? } else { Vec::new() };
     if !behind.is_empty() && !leave_behind {
         return Err(left_behind(&behind));
     }
-    let detail = if behind.is_empty() { reason } else { format!("{reason} (left behind: {})", names(&behind)) };
+    let all = names(&behind, MOST_NAMED);
+    let detail = if behind.is_empty() { reason } else { format!("{reason} (left behind: {all})") };
     // Before it is done: a step of which nobody can say who took it must not be.
-    state.service.note_ca_step(caller.actor(), step, before.stays.fingerprint.clone(), detail).await?;
-    if step == Step::Finish && !behind.is_empty() {
-        revoke(state, caller, &before).await?;
+    let note = |detail| state.service.note_ca_step(caller.actor(), step, before.stays.fingerprint.clone(), detail);
+    note(detail).await?;
+    if step == Step::Finish {
+        leave_behind_for_good(state, caller, &before, leave_behind).await?;
     }
-    let now = state.changeover.take(step).await.map_err(|error| problem(&error))?;
+    let now = match turn.take(step).await {
+        Ok(now) => now,
+        Err(error) => {
+            note(format!("it could not be taken to its end: {error}")).await?;
+            return Err(problem(&error));
+        }
+    };
     tracing::warn!(
         step = step.as_str(),
         stays = now.stays.fingerprint,
@@ -123,12 +134,21 @@ async fn take(state: &RestState, caller: &Caller, request: Request, step: Step) 
 }
 
 /// Agents that are left behind for good are revoked first: they could not connect, and their names and volumes are
-/// to be free for those that are enrolled in their places.
-async fn revoke(state: &RestState, caller: &Caller, before: &AuthorityNow) -> Result<(), Problem> {
+/// to be free for those that are enrolled in their places. It is looked again, for what was on its way to the store
+/// before is there by now.
+async fn leave_behind_for_good(
+    state: &RestState,
+    caller: &Caller,
+    before: &AuthorityNow,
+    leave_behind: bool,
+) -> Result<(), Problem> {
     loop {
         let left = behind(state, before).await?;
         if left.is_empty() {
             return Ok(());
+        }
+        if !leave_behind {
+            return Err(left_behind(&left));
         }
         for now in left {
             let reason = "left behind by the rotation of the CA".to_owned();
@@ -146,13 +166,14 @@ fn read(document: &Value, leaves: bool) -> Result<(String, bool), Problem> {
 }
 
 fn left_behind(behind: &[AgentNow]) -> Problem {
-    let detail = format!("the certificate of {} is not from the CA that stays", names(behind));
+    let named = names(behind, IN_A_SENTENCE);
+    let detail = format!("the certificate of {named} is not from the CA that stays");
     let views: Vec<BehindView> = behind.iter().map(BehindView::from).collect();
     Problem::new(Kind::AgentsBehind, detail).with_member("behind", json!(views))
 }
 
-fn names(agents: &[AgentNow]) -> String {
-    let named: Vec<&str> = agents.iter().take(IN_A_SENTENCE).map(|now| now.agent.name.as_str()).collect();
+fn names(agents: &[AgentNow], most: usize) -> String {
+    let named: Vec<&str> = agents.iter().take(most).map(|now| now.agent.name.as_str()).collect();
     let more = agents.len().saturating_sub(named.len());
     let named = named.join(", ");
     if more == 0 { named } else { format!("{named} and at least {more} more") }
@@ -163,7 +184,7 @@ fn problem(error: &PkiError) -> Problem {
         PkiError::Step(fault) => Problem::new(Kind::CaPhase, fault.to_string()),
         error => {
             tracing::error!(%error, "a step of the CA's rotation could not be taken to its end");
-            Problem::internal()
+            Problem::new(Kind::CaStep, "the controller's log says what went wrong")
         }
     }
 }

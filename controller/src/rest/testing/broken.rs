@@ -106,6 +106,7 @@ every_verb! {
     cuts(_a: u64) -> Vec<Cut>;
     agent(_a: AgentId) -> Option<Agent>;
     agents(_a: PageRequest) -> Page<Agent>;
+    adopt_certificates(_a: String) -> u64;
     agents_not_certified_by(_a: String, _b: Timestamp, _c: usize) -> Vec<Agent>;
     change_agent(_a: ChangeAgent) -> AgentChanged;
     forget_agent(_a: ForgetAgent) -> Forgotten;

@@ -25,6 +25,7 @@ family![
     a_quarantine_holds_the_name_until_the_agent_is_revoked,
     certificates_are_forgotten_when_nobody_can_use_them,
     hostile_row_39_agents_that_have_not_taken_a_root_over_are_told_until_they_cannot_renew,
+    hostile_row_39_certificates_from_before_are_those_of_the_one_root_that_there_was,
 ];
 
 async fn renew(house: &House, agent: AgentId, shown: &str, certificate: &CertificateFacts) -> Renewed {
@@ -93,7 +94,25 @@ async fn hostile_row_39_agents_that_have_not_taken_a_root_over_are_told_until_th
     let record = house.store.certificate(ahead, "0b").await.unwrap().unwrap();
     assert_eq!((issuer.as_deref(), record.trust.as_str()), (Some("0d"), "0c 0d"));
     house.clock.advance(Duration::from_secs(24 * 3_600) + RENEW_GRACE);
+    let unshown = house.certificate("0e", 2);
+    assert_eq!(renew(house, behind, "0a", &unshown).await, Renewed::Now);
+    assert_eq!(told(house, "0d", 10).await, [behind], "it may have one that was never shown");
+    house.clock.advance(Duration::from_secs(24 * 3_600) + RENEW_GRACE);
     assert_eq!(told(house, "0d", 10).await, [], "they must be enrolled again anyway");
+}
+
+async fn hostile_row_39_certificates_from_before_are_those_of_the_one_root_that_there_was(house: &mut House) {
+    let agent = house.enrolled("bastion-a", "*").await;
+    let before = CertificateFacts { issuer: String::new(), trust: String::new(), ..house.certificate("0b", 2) };
+    assert!(show(house, agent, &house.certificate("0a", 1)).await);
+    assert_eq!(renew(house, agent, "0a", &before).await, Renewed::Now);
+    assert!(show(house, agent, &before).await);
+    assert_eq!(house.store.agent(agent).await.unwrap().unwrap().certificate_issuer, None);
+    assert_eq!(house.store.adopt_certificates("0f".into()).await.unwrap(), 1);
+    assert_eq!(house.store.adopt_certificates("0f".into()).await.unwrap(), 0, "once");
+    assert_eq!(house.store.agent(agent).await.unwrap().unwrap().certificate_issuer.as_deref(), Some("0f"));
+    assert_eq!(house.store.certificate(agent, "0b").await.unwrap().unwrap().trust, "0f");
+    assert_eq!(house.store.certificate(agent, "0a").await.unwrap().unwrap().trust, "0c", "what is known stays");
 }
 
 async fn one_whose_answer_was_lost_is_replaced_by_the_next(house: &mut House) {

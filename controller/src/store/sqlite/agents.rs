@@ -70,8 +70,9 @@ pub(super) fn not_certified_by(
     limit: usize,
 ) -> Result<Vec<Agent>, Fault> {
     let sql = format!(
-        "SELECT {AGENT} WHERE a.state IN ('active', 'cordoned', 'draining') AND a.certificate_not_after > ?2 \
-         AND coalesce(issuer, '') <> ?1 ORDER BY a.name LIMIT ?3"
+        "SELECT {AGENT} WHERE a.state IN ('active', 'cordoned', 'draining') AND coalesce(issuer, '') <> ?1 \
+         AND (a.certificate_not_after > ?2 OR EXISTS (SELECT 1 FROM certificates c WHERE c.agent = a.id \
+              AND c.used_at IS NULL AND c.replaced_at IS NULL AND c.not_after > ?2)) ORDER BY a.name LIMIT ?3"
     );
     let mut select = db.prepare_cached(&sql)?;
     let since = renewable_at.as_millis() - i64::try_from(RENEW_GRACE.as_millis()).unwrap_or(0);

@@ -57,6 +57,12 @@ pub(super) fn find(db: &Connection, agent: AgentId, serial: &str) -> Result<Opti
     Ok(select.query_row(params![key(agent), serial], read).optional()?)
 }
 
+/// Completes certificates that are on record from a release that did not keep who made them.
+pub(super) fn adopt(db: &Connection, issuer: &str) -> Result<u64, Fault> {
+    let sql = "UPDATE certificates SET issuer = ?1, trust = ?1 WHERE issuer = ''";
+    Ok(u64::try_from(db.prepare_cached(sql)?.execute([issuer])?).unwrap_or(u64::MAX))
+}
+
 /// A certificate is shown for the first time: those before it are replaced.
 pub(super) fn begin(db: &Connection, request: &UseCertificate) -> Result<bool, Fault> {
     let UseCertificate { agent, certificate, now } = request;

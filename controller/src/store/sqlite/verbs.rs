@@ -240,6 +240,10 @@ impl Store for SqliteStore {
         self.readers.scan(move |db| agents::not_certified_by(db, &issuer, renewable_at, limit)).await
     }
 
+    async fn adopt_certificates(&self, issuer: String) -> Result<u64, StoreError> {
+        self.writer.run(move |db| certificates::adopt(db, &issuer)).await
+    }
+
     async fn use_certificate(&self, request: UseCertificate) -> Result<bool, StoreError> {
         self.writer.run(move |db| certificates::begin(db, &request)).await
     }
