@@ -404,6 +404,7 @@ impl Preparation<'_> {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         RunRecord {
             format_version: 1,
+        let limits = settings.limits(assignment.kind);
             attempt: assignment.attempt,
             fence: assignment.fence,
             task: assignment.task,
@@ -433,9 +434,9 @@ impl Preparation<'_> {
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
                 reserve: reserve::path(&self.volume.root),
-                time_limit_ms: ms(settings.run_timeout),
-                silence_limit_ms: ms(settings.silence_timeout),
-                phase_limit_ms: ms(settings.phase_timeout),
+                time_limit_ms: ms(limits.run),
+                silence_limit_ms: ms(limits.silence),
+                phase_limit_ms: ms(limits.phase),
                 stop_grace_ms: ms(settings.stop_grace),
                 output_cap: settings.output_cap,
             },

@@ -325,7 +325,14 @@ fn step_verdict(live: &Live, ended: &Ended, stopped: Option<Stop<'_>>) -> Verdic
             return failure.into();
         }
     };
-    let judged = step::judge(said.as_ref(), ended.exit.as_ref().and_then(|e| e.exit), stopped);
+    let waited_for = step::console::waited_for(live.journal.dir());
+    let judged = step::judge(&step::Case {
+        kind: live.record.kind,
+        outcome: said.as_ref(),
+        exit: ended.exit.as_ref().and_then(|e| e.exit),
+        stopped,
+        waited_for: waited_for.as_deref(),
+    });
     let outcome = judged.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded);
     let said = said.unwrap_or_default();
     Verdict { outcome, warnings: said.warnings, findings: Some(said.findings).filter(|found| !found.is_null()) }
