@@ -12,6 +12,8 @@ mod moto;
 mod overdue;
 #[path = "../../agent/tests/cloud/support/proxy.rs"]
 mod proxy;
+#[path = "removing/turned_back.rs"]
+mod turned_back;
 #[path = "../../agent/tests/cloud/support/wire.rs"]
 mod wire;
 
@@ -26,8 +28,6 @@ use self::proxy::Proxy;
 const CLUSTERS: &str = "/v1/environments/prod/clusters";
 const WEB: &str = "/v1/environments/prod/clusters/web";
 const STEPS: [&str; 8] = ["freeze", "record", "release", "remove", "clean-hosts", "sweep", "confirm", "tombstone"];
-
-async fn built(world: &World) -> anyhow::Result<Value> {
 /// Control plane and etcd of the cluster.
 const HOST: &str = "192.0.2.11";
 const LOAD_BALANCER: &str = "service.kubernetes.io/load-balancer-cleanup";
@@ -36,6 +36,8 @@ fn service(name: &str, kind: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
         "spec": {"type": kind, "ports": [{"port": 80}]}})
 }
+
+async fn built(world: &World) -> anyhow::Result<Value> {
     let accepted = world.client.post(CLUSTERS, &specs::with_worker("web", "192.0.2.11", "192.0.2.12")).await?;
     let operation = world.client.ended(accepted.expect(202)?.header("location")).await?;
     assert_eq!(operation["state"], "succeeded", "{operation:#}");

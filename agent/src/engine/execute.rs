@@ -255,6 +255,7 @@ impl Preparation<'_> {
             name: self.assignment.name.clone(),
             ca_sha256: None,
             hosts: BTreeSet::new(),
+            wiped: BTreeSet::new(),
         }
     }
 
@@ -293,6 +294,7 @@ impl Preparation<'_> {
             working: &found,
             state: state.as_ref().map(Result::as_ref),
             removed: cluster.is_removed(),
+            wiped: &file.wiped,
         };
         if self.assignment.kind != TaskKind::RecoverState {
             return gate::decide(&facts).map(|pass| (None, pass)).map_err(GateError::Refused);
@@ -402,9 +404,9 @@ impl Preparation<'_> {
             SshAccess::Key { .. } | SshAccess::Untold => None,
         };
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let limits = settings.limits(assignment.kind);
         RunRecord {
             format_version: 1,
-        let limits = settings.limits(assignment.kind);
             attempt: assignment.attempt,
             fence: assignment.fence,
             task: assignment.task,
