@@ -166,6 +166,7 @@ fn engine_settings(config: &AgentConfig) -> EngineSettings {
     settings.slots = config.agent.slots;
     settings.allowed_sha256.clone_from(&config.rke.allowed_sha256);
     settings.scope = scope::decide(config.rke.scope, &Surroundings::look()).ok();
+    settings.limits.clone_from(&config.steps);
     settings.run_timeout = config.rke.run_timeout;
     settings.silence_timeout = config.rke.silence_timeout;
     settings.phase_timeout = config.rke.phase_timeout;

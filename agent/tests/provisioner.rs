@@ -85,6 +85,10 @@ impl Reader for Script {
         self.0.cleaned()
     }
 
+    fn wiped(&self) -> &BTreeSet<String> {
+        self.0.wiped()
+    }
+
     /// It wrote what it was to write, or it was ended, or it did not.
     fn judge(&self, case: &Case<'_>) -> Option<Judgement> {
         let outcome = match (case.exit, case.stopped) {

@@ -15,8 +15,8 @@ use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::failure::FailureClass;
 use cratekube_common::domain::generation::KnownState;
 use cratekube_common::domain::run::RunOutcome;
-use cratekube_common::domain::task::TaskKind::Provision;
-use support::{World, fixtures, refusal};
+use cratekube_common::domain::task::TaskKind::{Provision, Remove};
+use support::{World, capture, fixtures, refusal};
 
 fn ready() -> World {
     let mut world = World::new();
@@ -58,6 +58,31 @@ fn hostile_row_58_state_torn_by_a_run_is_refused_until_a_good_generation_is_put_
     }
     world.behave("exit 1");
     assert!(matches!(world.play(Provision).outcome, RunOutcome::Failed(_)), "rke is started again");
+}
+
+#[test]
+fn a_cluster_whose_etcd_was_cleaned_away_is_not_built_again_and_one_that_was_torn_down_only_is() {
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    world.behave_well(&ca);
+    assert_eq!(world.play(Provision).outcome, RunOutcome::Succeeded);
+    let all = fs::read_to_string(capture("B21c-remove-force-worker-unreachable")).unwrap();
+    let (before, _) = all.split_once("[hosts] Cleaning up host").unwrap();
+    let said = world.dir.path().join("said");
+    let fails = |world: &mut World, output: &str| {
+        fs::write(&said, output).unwrap();
+        world.behave(&format!("cat {}; exit 1", said.display()));
+        assert!(matches!(world.play(Remove).outcome, RunOutcome::Failed(_)));
+        world.behave_well(&ca);
+        world.play(Provision)
+    };
+    assert_eq!(fails(&mut world, &before[..before.rfind('\n').unwrap() + 1]).outcome, RunOutcome::Succeeded);
+    let refused = fails(&mut world, &all);
+    let refusal = refusal(&refused);
+    let told = "has cleaned 1 of 2 hosts of the cluster's etcd (172.30.0.11): what was in the cluster is gone";
+    assert!(refusal.message.contains(told) && !refusal.retryable, "{refusal:?}");
+    assert!(refusal.remedy.starts_with("Remove the cluster"), "{refusal:?}");
+    world.behave(&format!("cat {}; exit 0", capture("B27-remove-force-final").display()));
+    assert_eq!(world.play(Remove).outcome, RunOutcome::Succeeded);
 }
 
 #[test]

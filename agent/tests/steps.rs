@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
 use cratekube_agent::port::Engine;
 use cratekube_common::domain::failure::FailureClass;
@@ -84,6 +85,29 @@ fn every_piece_of_a_removal_is_done_on_the_volume_also_when_working_is_gone() {
     let stale = cratekube_common::domain::attempt::Fence(2);
     let late = cratekube_common::domain::run::Assignment { fence: stale, ..world.assignment(Sweep) };
     assert!(refusal(&agent.play(late)).message.contains("is stale"));
+    agent.close();
+}
+
+#[test]
+fn each_step_has_the_limit_of_its_kind_and_rke_those_of_its_runs_unless_it_has_one_too() {
+    const NEVER: Duration = Duration::from_millis(u64::MAX);
+    let (mut world, ca) = (World::new(), fixtures::ca("blue"));
+    world.behave_well(&ca);
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let mut settings = world.settings();
+    settings.limits = settings.limits.with(Release, minutes(7)).with(Remove, minutes(9));
+    let mut agent = world.agent_with(settings).unwrap();
+    let mut limits = |world: &mut World, kind| {
+        let report = agent.play(world.assignment(kind));
+        let limits = world.journal(report.attempt).run().unwrap().unwrap().command.limits();
+        (limits.run, limits.silence, limits.phase)
+    };
+    assert_eq!(limits(&mut world, Provision), (minutes(120), minutes(20), minutes(45)));
+    assert_eq!(limits(&mut world, Freeze), (minutes(10), NEVER, NEVER));
+    assert_eq!(limits(&mut world, Release), (minutes(7), NEVER, NEVER));
+    remove_well(&world);
+    assert_eq!(limits(&mut world, Remove), (minutes(9), minutes(20), minutes(45)));
+    assert_eq!(limits(&mut world, Sweep), (minutes(120), NEVER, NEVER));
     agent.close();
 }
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::progress::Progress;
-use crate::domain::run::{ExitStatus, ReachedLimit};
+use crate::domain::run::ExitStatus;
+use crate::domain::task::TaskKind;
 use crate::rke::classify::Stop;
 use crate::rke::overdue;
 
@@ -56,16 +57,27 @@ pub struct StepOutcome {
     pub findings: Value,
 }
 
+/// Everything that is known when a step is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What was asked.
+    pub kind: TaskKind,
+    /// What it says came of it.
+    pub outcome: Option<&'a StepOutcome>,
+    /// How it ended.
+    pub exit: Option<ExitStatus>,
+    /// Why it was ended, when it was.
+    pub stopped: Option<Stop<'a>>,
+    /// What it waited for last, as it said itself.
+    pub waited_for: Option<&'a str>,
+}
+
 /// Judges a step by what it says, how it ended, and why it was ended.
 ///
 /// # Errors
 /// Why it did not do what it was asked.
-pub fn judge(
-    outcome: Option<&StepOutcome>,
-    exit: Option<ExitStatus>,
-    stopped: Option<Stop<'_>>,
-) -> Result<(), Failure> {
-    match (outcome, exit, stopped) {
+pub fn judge(case: &Case<'_>) -> Result<(), Failure> {
+    match (case.outcome, case.exit, case.stopped) {
         // It came to its end by itself before it could be stopped.
         (Some(outcome), Some(ExitStatus::Code(0)), _) => outcome.failure.clone().map_or(Ok(()), Err),
         (_, _, Some(Stop::Cancelled)) => Err(Failure {
@@ -75,7 +87,7 @@ pub fn judge(
             retryable: false,
             remedy: "Nothing is half done that a retry would not finish: ask for it again when it is wanted.".into(),
         }),
-        (_, _, Some(Stop::TimedOut(reached))) => Err(overdue(reached)),
+        (_, _, Some(Stop::TimedOut(reached))) => Err(overdue::of_step(reached, case.kind, case.waited_for)),
         (_, _, Some(Stop::HostLost)) => Err(interrupted("the bastion went down during the step")),
         (_, Some(ExitStatus::Signal(signal)), None) => Err(interrupted(&format!("signal {signal} ended the step"))),
         (_, None, None) => Err(interrupted("how the step ended is not known")),
@@ -87,15 +99,6 @@ pub fn judge(
             remedy: "Retry once; if it ends the same way, ask an operator of the service, with the run's output."
                 .into(),
         }),
-    }
-}
-
-fn overdue(reached: &ReachedLimit) -> Failure {
-    let told = overdue::failure(reached);
-    Failure {
-        message: told.message.replace("rke", "the step"),
-        remedy: "See in the output what it waited for, mend that, then retry: it goes on from what is there. Limits are set by `rke.run_timeout`, `rke.silence_timeout` and `rke.phase_timeout` of the agent.".into(),
-        ..told
     }
 }
 
@@ -112,7 +115,7 @@ fn interrupted(message: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::run::TimeLimit;
+    use crate::domain::run::{ReachedLimit, TimeLimit};
 
     fn failed() -> Failure {
         Failure {
@@ -144,6 +147,9 @@ mod tests {
         let done = StepOutcome::default();
         let refused = StepOutcome { failure: Some(failed()), ..StepOutcome::default() };
         let code = |code| Some(ExitStatus::Code(code));
+        let judge = |outcome, exit, stopped| {
+            judge(&Case { kind: TaskKind::Release, outcome, exit, stopped, waited_for: Some("a Service") })
+        };
         assert_eq!(judge(Some(&done), code(0), None), Ok(()));
         assert_eq!(judge(Some(&done), code(0), Some(Stop::Cancelled)), Ok(()), "it was done already");
         assert_eq!(judge(Some(&refused), code(0), None), Err(failed()));
@@ -154,9 +160,11 @@ mod tests {
         assert_eq!(class(None, None, None), FailureClass::Interrupted);
         assert_eq!(class(Some(&done), None, Some(Stop::HostLost)), FailureClass::Interrupted);
         assert_eq!(class(None, Some(ExitStatus::Signal(15)), Some(Stop::Cancelled)), FailureClass::Cancelled);
-        let reached = ReachedLimit { limit: TimeLimit::Silence, after_ms: 1_200_000, phase: None };
+        let reached = ReachedLimit { limit: TimeLimit::Run, after_ms: 1_200_000, phase: None };
         let late = judge(None, Some(ExitStatus::Signal(15)), Some(Stop::TimedOut(&reached))).unwrap_err();
         assert_eq!(late.class, FailureClass::Timeout);
-        assert!(late.message.contains("without a word of the step"), "{}", late.message);
+        assert!(late.message.ends_with("it waited for this: a Service"), "{}", late.message);
+        assert!(late.remedy.contains("steps.release"), "{}", late.remedy);
+        assert_eq!(judge(Some(&done), code(0), Some(Stop::TimedOut(&reached))), Ok(()), "it was done already");
     }
 }

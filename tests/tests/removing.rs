@@ -8,8 +8,12 @@
 mod cloud;
 #[path = "../../agent/tests/cloud/support/moto.rs"]
 mod moto;
+#[path = "removing/overdue.rs"]
+mod overdue;
 #[path = "../../agent/tests/cloud/support/proxy.rs"]
 mod proxy;
+#[path = "removing/turned_back.rs"]
+mod turned_back;
 #[path = "../../agent/tests/cloud/support/wire.rs"]
 mod wire;
 
@@ -24,6 +28,14 @@ use self::proxy::Proxy;
 const CLUSTERS: &str = "/v1/environments/prod/clusters";
 const WEB: &str = "/v1/environments/prod/clusters/web";
 const STEPS: [&str; 8] = ["freeze", "record", "release", "remove", "clean-hosts", "sweep", "confirm", "tombstone"];
+/// Control plane and etcd of the cluster.
+const HOST: &str = "192.0.2.11";
+const LOAD_BALANCER: &str = "service.kubernetes.io/load-balancer-cleanup";
+
+fn service(name: &str, kind: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"type": kind, "ports": [{"port": 80}]}})
+}
 
 async fn built(world: &World) -> anyhow::Result<Value> {
     let accepted = world.client.post(CLUSTERS, &specs::with_worker("web", "192.0.2.11", "192.0.2.12")).await?;

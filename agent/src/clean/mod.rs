@@ -18,7 +18,7 @@ pub mod report;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cratekube_common::domain::cluster::spec::ClusterSpec;
@@ -40,6 +40,8 @@ use crate::volume::layout::ClusterFile;
 /// The script.
 const CLEAN: &str = include_str!("clean.sh");
 const MOST_OUTPUT: usize = 256 * 1024;
+/// Most hosts that are named as not done yet.
+const NAMED: usize = 20;
 /// Removing hundreds of containers and unmounting what hangs takes minutes.
 const CLEAN_TIME: Duration = Duration::from_secs(15 * 60);
 
@@ -71,7 +73,7 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
         Err(failure) => return StepOutcome { failure: Some(failure), ..StepOutcome::default() },
     };
     console.phase(1, 1, "cleaning all hosts");
-    match begin(input, &asked).await {
+    match begin(input, &asked, console).await {
         Ok(cleaned) => {
             cleaned.iter().for_each(|host| console.line(&host.line()));
             let waived = "the hosts are about to be terminated";
@@ -122,14 +124,15 @@ fn none_one_or_several<'de, D: Deserializer<'de>>(found: D) -> Result<Vec<String
     })
 }
 
-async fn begin(input: &StepInput, asked: &Asked) -> Result<Vec<Cleaned>, Failure> {
+async fn begin(input: &StepInput, asked: &Asked, console: &dyn Console) -> Result<Vec<Cleaned>, Failure> {
     let settings = match Settings::of(&input.settings.ssh) {
         Ok(settings) => settings,
         // Nobody is logged in to when hosts are about to be terminated.
         Err(_) if asked.hosts_terminated => Settings::new(Credentials::Agent(std::path::PathBuf::new())),
         Err(fault) => return Err(crate::preflight::failure_of_key(&fault)),
     };
-    clean(&input.spec, &input.working, asked, &settings, &clock::system()).await
+    let waits_for = |hosts: &str| console.waits_for(hosts);
+    clean(&input.spec, &input.working, asked, &settings, &clock::system(), &waits_for).await
 }
 
 /// What is to be known although it is no failure: hosts that were left alone.
@@ -138,13 +141,15 @@ fn warnings(cleaned: &[Cleaned]) -> Vec<String> {
     alone.map(|host| format!("{}: {}", host.address, host.detail)).collect()
 }
 
-/// Cleans all hosts of a cluster. `working` is the cluster's directory for `rke`.
+/// Cleans all hosts of a cluster. `working` is the cluster's directory for `rke`; `waits_for` hears which hosts
+/// are not done yet.
 pub async fn clean(
     spec: &ClusterSpec,
     working: &Path,
     asked: &Asked,
     settings: &Settings,
     clock: &Clock,
+    waits_for: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Cleaned>, Failure> {
     let targets = targets(spec, working, asked);
     let waived = |target: &Target| Cleaned::new(target, Outcome::Waived, "the host is about to be terminated");
@@ -161,7 +166,42 @@ pub async fn clean(
     let known = KnownHosts::open(working.parent().unwrap_or(working), true)
         .map_err(|fault| crate::preflight::failure_of_records(&fault))?;
     let connector = Arc::new(Connector::new(settings.credentials.clone(), known, Arc::clone(clock)));
-    Ok(fleet::each(&targets, |target| visit(target, asked, &expect, settings, &connector)).await)
+    let left = Left::begin(&targets, waits_for);
+    let work = async |target| {
+        let cleaned = visit(target, asked, &expect, settings, &connector).await;
+        left.done(target);
+        cleaned
+    };
+    Ok(fleet::each(&targets, work).await)
+}
+
+/// The hosts that are not done yet.
+struct Left<'a> {
+    hosts: Mutex<BTreeSet<String>>,
+    tell: &'a (dyn Fn(&str) + Sync),
+}
+
+impl<'a> Left<'a> {
+    fn begin(targets: &[Target], tell: &'a (dyn Fn(&str) + Sync)) -> Self {
+        let left = Self { hosts: Mutex::new(targets.iter().map(|target| target.address.clone()).collect()), tell };
+        left.change(|_| {});
+        left
+    }
+
+    fn done(&self, target: &Target) {
+        self.change(|hosts| {
+            hosts.remove(&target.address);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<String>)) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut hosts);
+        let named: Vec<&str> = hosts.iter().take(NAMED).map(String::as_str).collect();
+        let more = hosts.len().saturating_sub(named.len());
+        let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (self.tell)(&if named.is_empty() { String::new() } else { format!("hosts {}{and}", named.join(", ")) });
+    }
 }
 
 /// All hosts that may carry something of the cluster: those of its spec, those that the volume's record

@@ -57,6 +57,7 @@ pub async fn preview(
         policy: asked.policy,
         dark,
         tell: &|_| {},
+        waits_for: &|_| {},
     };
     sweep.dry_run().await
 }

@@ -28,7 +28,7 @@ const FIRST_WAIT: u32 = 450;
 const LONGEST_WAIT: u32 = 30;
 /// Looks after a sweep: what shows up after the first is swept, what shows up after the last is left.
 const LOOKS: u32 = 3;
-/// Longest pause before looking again: a step that says nothing for twenty minutes counts as hanging.
+/// Longest pause before looking again: three of them fit into the usual limit of the step.
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60);
 /// Most names that a failure lists; all of them are in the findings.
 const NAMED: usize = 5;
@@ -100,7 +100,7 @@ async fn act(input: &StepInput, console: &dyn Console, again: bool) -> StepOutco
         Err(fault) => return unverified(&asked, &fault, &clock, prices.name, console),
     };
     let identity = Identity::new(input.cluster, &asked.tag_names, &asked.record);
-    let tell = |line: &str| console.line(line);
+    let (tell, waits_for) = (|line: &str| console.line(line), |what: &str| console.waits_for(what));
     let sweep = Sweep {
         cloud: &*cloud,
         clock: &clock,
@@ -113,6 +113,7 @@ async fn act(input: &StepInput, console: &dyn Console, again: bool) -> StepOutco
         policy: asked.policy,
         dark: asked.in_the_dark(),
         tell: &tell,
+        waits_for: &waits_for,
     };
     console.phase(2, 2, if again { "looking again" } else { "sweeping" });
     if asked.dry_run {

@@ -62,6 +62,8 @@ pub struct Sweep<'a> {
     pub dark: Option<String>,
     /// Hears, line by line, what happens.
     pub tell: &'a (dyn Fn(&str) + Sync),
+    /// Hears what is waited for.
+    pub waits_for: &'a (dyn Fn(&str) + Sync),
 }
 
 /// Why an object is still there, by object.
@@ -104,9 +106,12 @@ impl Sweep<'_> {
             if !hope || spent >= self.pace.patience {
                 return Ok(self.report(journal, &scan, &plan, &stuck));
             }
+            let mut told = String::new();
             if !stuck.is_empty() {
-                (self.tell)(&format!("{} objects are still in use, for example: {}", stuck.len(), first(&stuck)));
+                told = format!("{} objects are still in use, for example: {}", stuck.len(), first(&stuck));
+                (self.tell)(&told);
             }
+            (self.waits_for)(&told);
             tokio::time::sleep(backoff.next(0.5 + self.mint.chance() / 2.0)).await;
         }
     }
@@ -119,7 +124,9 @@ impl Sweep<'_> {
     pub async fn confirm(&self, journal: &mut Journal) -> io::Result<SweepFindings> {
         let mut look = 1;
         loop {
-            (self.tell)(&format!("waiting {} s before looking again", self.pace.pause.as_secs()));
+            let pause = self.pace.pause.as_secs();
+            (self.tell)(&format!("waiting {pause} s before looking again"));
+            (self.waits_for)(&format!("the end of a pause of {pause} s before looking again"));
             tokio::time::sleep(self.pace.pause).await;
             let (scan, plan) = self.look(&journal.ids()).await;
             journal.vanished(&scan, self.clock.now())?;

@@ -12,6 +12,7 @@ mod log;
 mod metrics;
 mod rke;
 mod ssh;
+mod steps;
 mod volumes;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use log::LogSection;
 pub use metrics::MetricsSection;
 pub use rke::RkeSection;
 pub use ssh::{SshLogin, SshSection};
+pub use steps::StepsSection;
 pub use volumes::VolumesSection;
 
 /// Where the settings are when nothing else is said; the file may be absent.
@@ -44,6 +46,8 @@ pub struct AgentConfig {
     pub volumes: VolumesSection,
     /// The `rke` it runs.
     pub rke: RkeSection,
+    /// How long each kind of task may take.
+    pub steps: StepsSection,
     /// How the clusters' hosts are reached.
     pub ssh: SshSection,
     /// How the clusters' APIs are reached.
@@ -81,6 +85,9 @@ impl AgentConfig {
     fn read(document: &Value) -> Result<(Self, Vec<String>), SettingsError> {
         let notes = Notes::default();
         let config = read_root(&Field::root(document, &notes));
+        if let Some(config) = &config {
+            config.steps.note_short(&config.kubernetes, &config.cloud, &notes);
+        }
         let faults = notes.into_faults();
         match config {
             Some(config) if faults.is_acceptable() => {
@@ -98,6 +105,7 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
     let agent = section(&root.field("agent"), AgentSection::read);
     let volumes = section(&root.field("volumes"), VolumesSection::read);
     let rke = section(&root.field("rke"), RkeSection::read);
+    let steps = section(&root.field("steps"), StepsSection::read);
     let ssh = section(&root.field("ssh"), SshSection::read);
     let kubernetes = section(&root.field("kubernetes"), KubernetesSection::read);
     let cloud = section(&root.field("cloud"), CloudSection::read);
@@ -109,6 +117,7 @@ fn read_root(root: &Field<'_>) -> Option<AgentConfig> {
         agent: agent?,
         volumes: volumes?,
         rke: rke?,
+        steps: steps?,
         ssh: ssh?,
         kubernetes: kubernetes?,
         cloud: cloud?,
@@ -146,9 +155,19 @@ fn duration(field: &Field<'_>) -> Option<std::time::Duration> {
     field.check(settings::parse_duration(field.string()?))
 }
 
+/// A limit that leaves some time.
+fn limit(field: &Field<'_>) -> Option<std::time::Duration> {
+    let limit = duration(field)?;
+    if limit.is_zero() {
+        field.error("must be longer than nothing");
+    }
+    (!limit.is_zero()).then_some(limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cratekube_common::domain::task::TaskKind;
     use serde_json::json;
     use std::time::Duration;
 
@@ -178,7 +197,7 @@ mod tests {
         assert!(config.rke.allowed_sha256.is_empty() && config.rke.scope == crate::run::scope::Wanted::Auto);
         assert_eq!(config.ssh, SshSection { login: SshLogin::Agent, preflight: true, clean_hosts: true });
         assert_eq!(config.kubernetes, KubernetesSection::default());
-        assert_eq!(config.cloud, CloudSection::default());
+        assert_eq!((config.cloud.clone(), config.steps.clone()), (CloudSection::default(), StepsSection::default()));
         assert!(!config.cloud.enabled, "nothing is deleted in an account unless someone says so");
     }
 
@@ -190,6 +209,7 @@ mod tests {
             "volumes": {"paths": ["/mnt/a", "/mnt/b"], "require_mount": false, "keep_generations": 5, "min_free_bytes": 67_108_864, "scrub_interval": "1h"},
             "rke": {"path": "/usr/local/bin/rke", "run_timeout": "30m", "stop_grace": "5s", "output_cap": 1_048_576,
                 "silence_timeout": "10m", "phase_timeout": "20m", "scope": "none", "allowed_sha256": ["AB".repeat(32)]},
+            "steps": {"release": "90m", "remove": "3h"},
             "ssh": {"key": "/etc/cratekube/id", "preflight": false, "clean_hosts": false},
             "kubernetes": {"proxy": "http://proxy.internal:3128", "request_timeout": "5s", "ready_timeout": "30m"},
             "cloud": {"enabled": true, "region": "eu-central-1", "endpoint": "https://vpce.internal", "confirm_pause": "1m",
@@ -209,6 +229,8 @@ mod tests {
         assert_eq!((config.cloud.enabled, config.cloud.confirm_pause), (true, Duration::from_secs(60)));
         assert_eq!(config.cloud.credentials.as_deref(), Some(Path::new("/etc/cratekube/aws")));
         assert_eq!(config.rke.allowed_sha256, ["ab".repeat(32)]);
+        let limits = [TaskKind::Release, TaskKind::Remove].map(|kind| config.steps.limit(kind).unwrap().as_secs());
+        assert_eq!(limits, [5_400, 10_800]);
         assert_eq!(config.kubernetes.proxy.as_deref(), Some("http://proxy.internal:3128"));
         assert_eq!(config.kubernetes.ready_timeout, Duration::from_secs(1_800));
         assert_eq!(config.metrics.listen.map(|at| at.port()), Some(9465));
@@ -221,6 +243,7 @@ mod tests {
             "agent": {"name": "Not A Name", "slots": 0, "state_dir": "relative"},
             "volumes": {"paths": ["/a", "b", "/a"], "require_mount": "yes", "keep_generations": 1},
             "rke": {"run_timeout": "soon", "silence_timeout": "0s", "scope": "cgroup", "allowed_sha256": ["x"], "output_cap": 3, "trace": true},
+            "steps": {"freeze": "never", "rest": "1h"},
             "ssh": {"key": "/k", "agent": true},
             "kubernetes": {"proxy": "https://user:word@proxy", "request_timeout": "1ms"},
             "cloud": {"enabled": 1, "endpoint": "aws.com", "prices": "p.toml"},
@@ -243,6 +266,8 @@ mod tests {
             "/rke/allowed_sha256/0",
             "/rke/output_cap",
             "/rke/trace",
+            "/steps/freeze",
+            "/steps/rest",
             "/ssh",
             "/kubernetes/proxy",
             "/kubernetes/request_timeout",
@@ -264,6 +289,13 @@ mod tests {
     fn what_is_required_is_asked_for_by_its_full_name() {
         let found = mistakes(&json!({}));
         assert_eq!(found, ["/controller/address: is required", "/volumes/paths: is required"]);
+    }
+
+    #[test]
+    fn the_file_that_is_shipped_says_the_defaults() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.toml");
+        let (config, warnings) = AgentConfig::load(Some(&shipped), std::iter::empty()).unwrap();
+        assert_eq!((config, warnings), (AgentConfig::from_value(&least()).unwrap(), Vec::new()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cratekube_common::intake::Field;
 
-use super::{Section, duration, or, path};
+use super::{Section, duration, limit, or, path};
 use crate::run::scope::Wanted;
 
 /// Longest run: the longest ordinary one takes half an hour; four times that is a hang.
@@ -67,15 +67,6 @@ impl RkeSection {
             output_cap: cap?,
         })
     }
-}
-
-/// A limit that leaves some time.
-fn limit(field: &Field<'_>) -> Option<Duration> {
-    let limit = duration(field)?;
-    if limit.is_zero() {
-        field.error("must be longer than nothing");
-    }
-    (!limit.is_zero()).then_some(limit)
 }
 
 fn silence(field: &Field<'_>) -> Option<Duration> {

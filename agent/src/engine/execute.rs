@@ -255,6 +255,7 @@ impl Preparation<'_> {
             name: self.assignment.name.clone(),
             ca_sha256: None,
             hosts: BTreeSet::new(),
+            wiped: BTreeSet::new(),
         }
     }
 
@@ -293,6 +294,7 @@ impl Preparation<'_> {
             working: &found,
             state: state.as_ref().map(Result::as_ref),
             removed: cluster.is_removed(),
+            wiped: &file.wiped,
         };
         if self.assignment.kind != TaskKind::RecoverState {
             return gate::decide(&facts).map(|pass| (None, pass)).map_err(GateError::Refused);
@@ -402,6 +404,7 @@ impl Preparation<'_> {
             SshAccess::Key { .. } | SshAccess::Untold => None,
         };
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let limits = settings.limits(assignment.kind);
         RunRecord {
             format_version: 1,
             attempt: assignment.attempt,
@@ -433,9 +436,9 @@ impl Preparation<'_> {
                 env: process::environment(journal.dir(), agent_socket),
                 lock: cluster.lock_path(),
                 reserve: reserve::path(&self.volume.root),
-                time_limit_ms: ms(settings.run_timeout),
-                silence_limit_ms: ms(settings.silence_timeout),
-                phase_limit_ms: ms(settings.phase_timeout),
+                time_limit_ms: ms(limits.run),
+                silence_limit_ms: ms(limits.silence),
+                phase_limit_ms: ms(limits.phase),
                 stop_grace_ms: ms(settings.stop_grace),
                 output_cap: settings.output_cap,
             },

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::attend::Live;
 use super::core::{Core, internal};
 use super::held::{Started, Told, Whose};
-use super::recover;
+use super::{hosts, recover};
 use crate::port::{Event, OutputLength, OutputSource};
 use crate::provisioner::{Case, Reader, Stop, Verb};
 use crate::run::journal::{ExitRecord, Journal, Mark, RunRecord};
@@ -104,7 +104,7 @@ fn conclude(core: &Core, mut live: Live, ended: &Ended) -> RunReport {
         _ => Ok(None),
     };
     let mut report = redact::report(judge(core, &live, ended, &sealed));
-    keep_hosts_in_mind(core, &live, ended);
+    hosts::keep_in_mind(core, &live, ended);
     let record = &live.record;
     if record.kind == TaskKind::Remove
         && report.outcome == RunOutcome::Succeeded
@@ -325,7 +325,14 @@ fn step_verdict(live: &Live, ended: &Ended, stopped: Option<Stop<'_>>) -> Verdic
             return failure.into();
         }
     };
-    let judged = step::judge(said.as_ref(), ended.exit.as_ref().and_then(|e| e.exit), stopped);
+    let waited_for = step::console::waited_for(live.journal.dir());
+    let judged = step::judge(&step::Case {
+        kind: live.record.kind,
+        outcome: said.as_ref(),
+        exit: ended.exit.as_ref().and_then(|e| e.exit),
+        stopped,
+        waited_for: waited_for.as_deref(),
+    });
     let outcome = judged.map_or_else(RunOutcome::Failed, |()| RunOutcome::Succeeded);
     let said = said.unwrap_or_default();
     Verdict { outcome, warnings: said.warnings, findings: Some(said.findings).filter(|found| !found.is_null()) }
@@ -360,32 +367,6 @@ fn stopped<'a>(live: &Live, reached: Option<&'a ReachedLimit>) -> Option<Stop<'a
 }
 
 // ---- what stays
-
-/// Keeps in mind which hosts carry the cluster. One that left is forgotten when it was cleaned, or when
-/// a run that came to its end has told of it. A failure here costs a warning at the next change.
-fn keep_hosts_in_mind(core: &Core, live: &Live, ended: &Ended) {
-    let (record, Some(evidence)) = (&live.record, &ended.evidence) else { return };
-    if !record.kind.builds() {
-        return;
-    }
-    let told = evidence.has_finished() && ended.exit.as_ref().is_some_and(|e| e.exit == Some(ExitStatus::Code(0)));
-    let keep = || {
-        core.volume_at(live.cluster.path()).map_or(Ok(()), |volume| volume.check())?;
-        let Some(mut file) = live.cluster.read_record()? else { return Ok(()) };
-        let before = file.hosts.clone();
-        let built = core.provisioner.hosts(&live.cluster.working()).into_iter();
-        let built = built.filter(|host| record.wanted_hosts.contains(host));
-        file.hosts.extend(built);
-        let is_gone = |host: &String| evidence.cleaned().contains(host) || told && record.left_hosts.contains(host);
-        file.hosts.retain(|host| !is_gone(host));
-        if file.hosts == before { Ok(()) } else { live.cluster.write_record(&file) }
-    };
-    let kept: Result<(), VolumeError> = keep();
-    if let Err(error) = kept {
-        core.heed(live.cluster.path(), &error);
-        tracing::warn!(attempt = %record.attempt, %error, "cannot keep in mind which hosts carry the cluster");
-    }
-}
 
 /// The cluster is gone, and that was verified: its files are in the last generation.
 fn clear_away(core: &Core, live: &Live, sealed: Option<&Manifest>) -> Result<(), VolumeError> {

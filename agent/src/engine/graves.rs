@@ -162,6 +162,7 @@ mod tests {
                 name: "blue".parse().unwrap(),
                 ca_sha256: None,
                 hosts: BTreeSet::new(),
+                wiped: BTreeSet::new(),
             }
         }
 

@@ -11,6 +11,7 @@
 //! - `startup`: goes on with every run that a journal tells of.
 //! - `answer`: what the controller asks of a cluster, or of the cloud.
 //! - `held`: what is going on, in memory.
+//! - `hosts`: which hosts carry a cluster, kept in mind.
 //! - `predecessor`: whether the run before this one has ended.
 //! - `probe`: how the volumes are, without waiting for one that hangs.
 //!
@@ -24,6 +25,7 @@ mod execute;
 mod finish;
 mod graves;
 mod held;
+mod hosts;
 mod inventory;
 mod predecessor;
 mod probe;

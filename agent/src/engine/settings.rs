@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::SshAccess;
 use cratekube_common::runtime::clock::Clock;
 
-use crate::config::{CloudSection, KubernetesSection};
+use crate::config::{CloudSection, KubernetesSection, StepsSection};
 use crate::metrics::Metrics;
 use crate::run::host::ThisHost;
+use crate::run::limits::Limits;
 use crate::run::rke::Finder;
 use crate::run::scope::Scope;
 use crate::step::StepSettings;
@@ -37,11 +39,13 @@ pub struct EngineSettings {
     pub clean_hosts: bool,
     /// Attempts executed at once. Four: `rke` waits for hosts most of the time, and a bastion is small.
     pub slots: u32,
-    /// Longest run. Two hours: four times the slowest provisioning seen on real hosts.
+    /// Longest task of each kind that has a limit of its own.
+    pub limits: StepsSection,
+    /// Longest run of `rke`. Two hours: four times the slowest provisioning seen on real hosts.
     pub run_timeout: Duration,
-    /// Longest time without output. Twenty minutes: the longest silence seen of a run that went on was 134 s.
+    /// Longest time without output of `rke`. Twenty minutes: the longest silence seen of a run that went on was 134 s.
     pub silence_timeout: Duration,
-    /// Longest time in one phase. 45 minutes: more than the slowest whole runs take.
+    /// Longest time in one phase of `rke`. 45 minutes: more than the slowest whole runs take.
     pub phase_timeout: Duration,
     /// Time between TERM and KILL. `rke` dies of TERM at once; its helpers may not.
     pub stop_grace: Duration,
@@ -84,6 +88,18 @@ impl EngineSettings {
         }
     }
 
+    /// How long a task of this kind may take. A step of our own has the limit of its kind and no other: how it
+    /// waits is its own business.
+    #[must_use]
+    pub fn limits(&self, kind: TaskKind) -> Limits {
+        const NEVER: Duration = Duration::MAX;
+        let run = self.limits.limit(kind).unwrap_or(self.run_timeout);
+        match kind.is_rke() {
+            true => Limits { run, silence: self.silence_timeout, phase: self.phase_timeout },
+            false => Limits { run, silence: NEVER, phase: NEVER },
+        }
+    }
+
     /// Settings with defaults for everything that has one.
     #[must_use]
     pub fn new(volumes: Vec<PathBuf>, ssh: SshAccess) -> Self {
@@ -98,6 +114,7 @@ impl EngineSettings {
             preflight: true,
             clean_hosts: true,
             slots: 4,
+            limits: StepsSection::default(),
             run_timeout: Duration::from_secs(2 * 60 * 60),
             silence_timeout: Duration::from_secs(20 * 60),
             phase_timeout: Duration::from_secs(45 * 60),

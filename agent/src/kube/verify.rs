@@ -65,6 +65,7 @@ impl<'a> Verifier<'a> {
                 let open = open(&findings);
                 if open != told {
                     console.line(&format!("waiting: {open}"));
+                    console.waits_for(&open);
                     told = open;
                 }
                 tokio::time::sleep(backoff.next(1.0)).await;

@@ -42,6 +42,7 @@ pub(super) async fn ready(
             }
             if last.as_ref() != Some(&missing) {
                 console.line(&format!("waiting: {}", missing.words));
+                console.waits_for(&missing.words);
                 last = Some(missing);
             }
             tokio::time::sleep(backoff.next(1.0)).await;

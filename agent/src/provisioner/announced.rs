@@ -55,6 +55,10 @@ impl Reader for Announced {
         &self.cleaned
     }
 
+    fn wiped(&self) -> &BTreeSet<String> {
+        &self.cleaned
+    }
+
     fn judge(&self, _case: &Case<'_>) -> Option<Judgement> {
         None
     }

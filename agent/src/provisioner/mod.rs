@@ -128,6 +128,9 @@ pub trait Reader: Send + fmt::Debug {
     /// Hosts that it said it took the cluster off.
     fn cleaned(&self) -> &BTreeSet<String>;
 
+    /// Hosts whose data of the cluster may be gone, because it began to take the cluster off them.
+    fn wiped(&self) -> &BTreeSet<String>;
+
     /// Whether the run did what was asked; none where the output is not what tells that.
     fn judge(&self, case: &Case<'_>) -> Option<Judgement>;
 }

@@ -2,7 +2,7 @@
 //!
 //! `cratekube-agent step <run-dir>` runs under the same supervisor as `rke`: same lock, limits, cancel,
 //! output and adoption. It reads what to do from `scratch/input.json`, prints what it does, and leaves
-//! what came of it in `outcome.json`. Whoever kills it may do so anywhere: **every step can be done
+//! what came of it in `outcome.json`; what it waits for meanwhile is in `waits-for`. Whoever kills it may do so anywhere: **every step can be done
 //! again from its beginning**, and does then what is left.
 //!
 //! - [`input`]: what a step is told.
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::runtime::files;
-pub use cratekube_common::step::judge;
+pub use cratekube_common::step::{Case, judge};
 use cratekube_common::step::{MAX_FINDINGS, StepOutcome};
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
 /// Does what `step <run-dir>` on the command line says, and writes what came of it.
 #[must_use]
 pub fn main(run_dir: &Path, out: &mut (impl Write + Send)) -> ExitCode {
-    let printer = Printer::new(out);
+    let printer = Printer::of_run(out, run_dir);
     match input::read(run_dir).and_then(|input| finish(run_dir, begin(&input, &printer)?)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,13 +11,18 @@
 //! Bringing state back on request ([`recover`]) passes a gate of its own: it accepts whatever is in
 //! `working/`, and refuses another CA and a volume that went back in time all the same.
 //!
-//! Two decisions:
+//! Three decisions:
 //! - A cluster that never had a good generation has nothing on record that could be lost. What a failed
 //!   first run left, if it is torn, is put aside into the new run's directory and `rke` starts afresh.
 //! - `rke remove` runs on a copy and could do without the state. It passes the same gate all the same:
 //!   a volume whose files are not what was sealed is not understood, and nothing is torn down on what
 //!   is not understood. The remedy names the generation to put back.
+//! - Where a removal has cleaned most of the cluster's etcd and then failed, nothing is built again. `rke up`
+//!   would make an empty cluster under the old name and CA, which the nodes that were left out do not join.
 
+use std::collections::BTreeSet;
+
+use cratekube_common::domain::cluster::spec::NodeRole;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::{KnownState, Manifest, SealedFile};
 use cratekube_common::domain::task::TaskKind;
@@ -46,6 +51,8 @@ pub struct Facts<'a> {
     pub state: Option<Result<&'a StateFacts, &'a StateFault>>,
     /// True when the cluster was removed.
     pub removed: bool,
+    /// Hosts that a removal which did not come to its end has cleaned.
+    pub wiped: &'a BTreeSet<String>,
 }
 
 /// What `rke` is to find.
@@ -84,6 +91,7 @@ pub struct Pass {
 pub fn decide(facts: &Facts<'_>) -> Result<Pass, Box<Failure>> {
     let ca_before = facts.ca_on_record.or_else(|| facts.known?.ca_sha256.as_deref()).map(str::to_owned);
     let ground = examine(facts)?;
+    has_its_data(facts)?;
     Ok(Pass { ground, ca_before })
 }
 
@@ -131,6 +139,27 @@ fn examine(facts: &Facts<'_>) -> Result<Ground, Box<Failure>> {
         None if facts.ca_on_record.is_none() => first_run_failed(facts, newest),
         good => go_on(facts, newest, good),
     }
+}
+
+/// Most of the cluster's etcd must be where it was: there are the data of the cluster.
+fn has_its_data(facts: &Facts<'_>) -> Result<(), Box<Failure>> {
+    let goes_on = facts.kind.builds() || facts.kind == TaskKind::RotateCertificates;
+    let Some(Ok(state)) = facts.state.filter(|_| goes_on) else { return Ok(()) };
+    let etcd = state.nodes.iter().filter(|node| node.roles.contains(&NodeRole::Etcd));
+    let (gone, left): (Vec<&str>, Vec<&str>) =
+        etcd.map(|node| node.address.as_str()).partition(|host| facts.wiped.contains(*host));
+    if gone.is_empty() || left.len() > gone.len() {
+        return Ok(());
+    }
+    Err(refuse(
+        format!(
+            "a removal that did not come to its end has cleaned {} of {} hosts of the cluster's etcd ({}): what was in the cluster is gone",
+            gone.len(),
+            gone.len() + left.len(),
+            gone.join(", ")
+        ),
+        "Remove the cluster (again), then create it anew under its name: its hosts are clean then, and so is what it left in the cloud.".into(),
+    ))
 }
 
 /// What the controller knows must be on the volume.

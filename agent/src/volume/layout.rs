@@ -48,6 +48,10 @@ pub struct ClusterFile {
     /// it could not reach.
     #[serde(default)]
     pub hosts: BTreeSet<String>,
+    /// Hosts that a removal which did not come to its end has cleaned, or begun to: what they kept of the cluster
+    /// is gone.
+    #[serde(default)]
+    pub wiped: BTreeSet<String>,
 }
 
 /// The directory of one cluster.
@@ -384,6 +388,7 @@ mod tests {
             name: "blue".parse().unwrap(),
             ca_sha256: None,
             hosts: BTreeSet::new(),
+            wiped: BTreeSet::new(),
         }
     }
 

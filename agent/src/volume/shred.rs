@@ -178,6 +178,7 @@ mod tests {
             name: "blue".parse().unwrap(),
             ca_sha256: None,
             hosts: BTreeSet::new(),
+            wiped: BTreeSet::new(),
         };
         let (dir, _) = layout.claim(&file).unwrap();
         for place in ["generations/000001/cluster.rkestate", "runs/a/aside/cluster.rkestate", "working/kube.yml"] {

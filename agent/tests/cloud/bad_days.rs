@@ -72,6 +72,8 @@ fn what_holds_on_is_left_and_named_and_a_retry_goes_on_from_there() {
     assert!(why("address").contains("may not call ec2:ReleaseAddress"), "{}", why("address"));
     assert!(why("balancer").contains("protected against deletion"), "{}", why("balancer"));
     assert_eq!((findings.verdict, findings.tally.left), (Verdict::Left, 3));
+    let waited_for = ended.waited_for.unwrap();
+    assert!(waited_for.contains("still in use, for example: "), "{waited_for}");
     let failure = ended.outcome.unwrap().failure.unwrap();
     assert_eq!((failure.class, failure.retryable), (FailureClass::Cloud, true));
     assert!(failure.message.contains(&world.mine["group"]), "{}", failure.message);

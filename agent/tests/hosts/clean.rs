@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cratekube_agent::clean::report::{Cleaned, Outcome};
@@ -26,7 +27,7 @@ fn asked() -> Asked {
 }
 
 async fn clean_with(yard: &Yard, hosts: &[Host], asked: &Asked, settings: &Settings) -> Vec<Cleaned> {
-    clean::clean(&spec(hosts), &yard.working(), asked, settings, &clock::system()).await.unwrap()
+    clean::clean(&spec(hosts), &yard.working(), asked, settings, &clock::system(), &|_| {}).await.unwrap()
 }
 
 async fn clean_all(yard: &Yard, hosts: &[Host], asked: &Asked) -> Vec<Cleaned> {
@@ -314,6 +315,11 @@ async fn a_host_that_hangs_holds_up_nobody_else() {
     let mut settings = yard.settings(&hosts);
     let short = Patience { look: Duration::from_millis(100), ..settings.patience };
     settings.places.get_mut("127.0.1.3").unwrap().patience = Some(short);
-    let cleaned = clean_with(&yard, &hosts, &asked(), &settings).await;
+    let waited = Mutex::new(Vec::new());
+    let waits_for = |what: &str| waited.lock().unwrap().push(what.to_owned());
+    let (working, system) = (yard.working(), clock::system());
+    let cleaned = clean::clean(&spec(&hosts), &working, &asked(), &settings, &system, &waits_for).await.unwrap();
     assert_eq!([cleaned[0].outcome, cleaned[1].outcome], [Outcome::Cleaned, Outcome::Unreached], "{cleaned:#?}");
+    let waited = waited.into_inner().unwrap();
+    assert!(waited.len() == 3 && waited[0] == "hosts 127.0.1.2, 127.0.1.3" && waited[2].is_empty(), "{waited:?}");
 }

@@ -54,6 +54,17 @@ impl TaskKind {
         )
     }
 
+    /// Name of the setting in the agent's `[steps]` that says how long such a task may take.
+    #[must_use]
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::RecoverState => "recover_state",
+            Self::RotateCertificates => "rotate_certificates",
+            Self::CleanHosts => "clean_hosts",
+            one_word => one_word.as_str(),
+        }
+    }
+
     /// True when a step goes by what is in `working/`, so that this must be what was sealed.
     #[must_use]
     pub fn trusts_working(self) -> bool {

@@ -77,7 +77,7 @@ fn outcome(case: &Case<'_>) -> Result<(), Failure> {
     match (case.exit, case.stopped) {
         // It ended by itself before it could be stopped.
         (Some(ExitStatus::Code(0)), _) => finished(case),
-        (_, Some(stop)) => Err(stopped(stop)),
+        (_, Some(stop)) => Err(stopped(stop, case.kind)),
         (Some(ExitStatus::Code(_)), None) => Err(cause::of(case.evidence)),
         (Some(ExitStatus::Signal(signal)), None) => Err(interrupted(&format!("signal {signal} ended rke"))),
         (None, None) => Err(interrupted("how rke ended is not known")),
@@ -243,7 +243,7 @@ fn too_much() -> Failure {
     }
 }
 
-fn stopped(stop: Stop<'_>) -> Failure {
+fn stopped(stop: Stop<'_>, kind: TaskKind) -> Failure {
     match stop {
         Stop::Cancelled => Failure {
             class: Class::Cancelled,
@@ -253,7 +253,7 @@ fn stopped(stop: Stop<'_>) -> Failure {
             retryable: false,
             remedy: "The cluster may be half changed: retry to bring it to its spec, or remove it.".into(),
         },
-        Stop::TimedOut(reached) => overdue::failure(reached),
+        Stop::TimedOut(reached) => overdue::failure(reached, kind),
         Stop::HostLost => interrupted("the bastion went down during the run"),
     }
 }

@@ -39,6 +39,8 @@ pub struct Evidence {
     pub skipped: BTreeSet<String>,
     /// Hosts that were cleaned.
     pub cleaned: BTreeSet<String>,
+    /// Hosts on which the cleaner was started: what they kept of the cluster may be gone.
+    pub wiped: BTreeSet<String>,
     /// Hosts that left the cluster but could not be cleaned, each with the whole line.
     pub uncleaned: BTreeMap<String, String>,
     /// Whether RKE made a new CA: it took the cluster for a new one.
@@ -83,6 +85,7 @@ impl Evidence {
             tunnels: BTreeMap::new(),
             skipped: BTreeSet::new(),
             cleaned: BTreeSet::new(),
+            wiped: BTreeSet::new(),
             uncleaned: BTreeMap::new(),
             new_ca: false,
             foreign_certificate: None,
@@ -111,6 +114,10 @@ impl Evidence {
         if line.starts_with("[hosts] Successfully cleaned up host [") {
             if let Some(host) = bracketed(&line.message(), "host [") {
                 self.overflowed |= !put(&mut self.cleaned, host);
+            }
+        } else if line.starts_with("[kube-cleaner] Successfully started [kube-cleaner] container on host [") {
+            if let Some(host) = bracketed(&line.message(), "host [") {
+                self.overflowed |= !put(&mut self.wiped, host);
             }
         } else if line.starts_with("[certificates] Generating CA kubernetes certificates") {
             self.new_ca = true;

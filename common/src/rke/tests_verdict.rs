@@ -170,6 +170,18 @@ fn without_network_or_dns_there_is_no_success_without_the_other_add_ons_there_is
 }
 
 #[test]
+fn a_host_counts_as_wiped_once_its_cleaner_was_started_whatever_came_of_it() {
+    let events = [
+        "info|[hosts] Cleaning up host [a]",
+        "info|[hosts] Running cleaner container on host [a]",
+        "info|[kube-cleaner] Successfully started [kube-cleaner] container on host [b]",
+        "info|[worker] Successfully started [rke-log-linker] container on host [c]",
+    ];
+    let evidence = evidence(TaskKind::Remove, &events);
+    assert_eq!((evidence.wiped, evidence.cleaned), (["b".to_owned()].into(), [].into()));
+}
+
+#[test]
 fn a_removal_is_believed_only_when_every_host_was_cleaned() {
     let (a, b) = ("info|[hosts] Successfully cleaned up host [a]", "info|[hosts] Successfully cleaned up host [b]");
     assert_eq!(judged(TaskKind::Remove, &[a, b, REMOVED], |_| {}).outcome, Ok(()));

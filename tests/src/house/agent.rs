@@ -34,6 +34,8 @@ pub struct AgentPlan<'a> {
     pub rke_settings: &'a str,
     /// The proxy through which it reaches the clusters' APIs.
     pub kubernetes_proxy: &'a str,
+    /// How long it waits for them.
+    pub ready_timeout: &'a str,
     /// More sections of its settings.
     pub settings: &'a str,
     /// Where the controller is, as seen from here.
@@ -55,13 +57,14 @@ impl AgentHost {
         let text = format!(
             "[controller]\naddress = \"localhost:{port}\"\n[agent]\nname = {name:?}\nstate_dir = {state:?}\nslots = 4\n\
              [volumes]\npaths = [{volume:?}]\nrequire_mount = false\n[rke]\npath = {rke:?}\n{more}\n[ssh]\nkey = {key:?}\npreflight = false\nclean_hosts = false\n\
-             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\nready_timeout = \"30s\"\n[log]\nfilter = {log:?}\n{settings}\n",
+             [kubernetes]\nproxy = {proxy:?}\nrequest_timeout = \"10s\"\nready_timeout = {ready:?}\n[log]\nfilter = {log:?}\n{settings}\n",
             port = plan.controller.port(),
             name = plan.name,
             volume = plan.volume,
             rke = plan.rke,
             more = plan.rke_settings,
             proxy = plan.kubernetes_proxy,
+            ready = plan.ready_timeout,
             settings = plan.settings,
             log = plan.log,
         );

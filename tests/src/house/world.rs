@@ -27,6 +27,9 @@ const SOON_AGAIN: &str = "steps = []\nattempts = 3\nretry_delay = \"100ms\"\nret
 /// With everything that goes along with `rke`.
 const WHOLE: &str = "attempts = 1\nconfirm_pause = \"0s\"";
 
+/// Longer than anything takes that is there, also on a slow machine.
+const READY_TIMEOUT: &str = "30s";
+
 /// What a story's processes log: enough to see why it failed.
 const CHATTY: &str = "debug,hyper=info,h2=info,rustls=info,tower=info";
 
@@ -41,11 +44,13 @@ pub struct Setup {
     pub controller: &'static str,
     /// More sections of the agent's settings.
     pub agent: &'static str,
+    /// How long the agent waits for a cluster's API.
+    pub ready_timeout: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rke_settings: "", operations: ONE_ATTEMPT, controller: "", agent: "" }
+        Self { rke_settings: "", operations: ONE_ATTEMPT, controller: "", agent: "", ready_timeout: READY_TIMEOUT }
     }
 }
 
@@ -123,6 +128,7 @@ impl World {
         let plan = AgentPlan {
             rke_settings: setup.rke_settings,
             settings: setup.agent,
+            ready_timeout: setup.ready_timeout,
             ..plan(&programs, dir.path(), "bastion-1", &volume, (&rke, &proxy), link.address(), log)
         };
         let token = controller.command(&["agent", "join-token"]).await?;
@@ -198,6 +204,7 @@ fn plan<'a>(
         rke_settings: "",
         settings: "",
         kubernetes_proxy,
+        ready_timeout: READY_TIMEOUT,
         controller,
         log,
     }

@@ -130,6 +130,7 @@ impl Run<'_> {
         for node in &present {
             self.stage.say(1, &now_checking(node))?;
         }
+        self.revive_control_plane(&present)?;
         let images = self.options.images.clone();
         if !added.is_empty() {
             let names: Vec<&str> = added.iter().map(|node| node.name.as_str()).collect();
@@ -147,6 +148,41 @@ impl Run<'_> {
             self.upgrade_control_host(node, changes)?;
         }
         self.stage.say(4, "[controlplane] Successfully upgraded Controller Plane..")
+    }
+
+    /// Nodes that are not ready, because somebody took their containers away, are built again before any other.
+    fn revive_control_plane(&mut self, present: &[Node]) -> Result<(), Stop> {
+        let down = self.down(present, &["kube-apiserver", "kubelet"]);
+        if down.is_empty() {
+            return Ok(());
+        }
+        self.stage.say(25_000, &attempting("controlplane", &down))?;
+        self.stage.say(1, "[controlplane] Building up Controller Plane..")?;
+        let images = self.options.images.clone();
+        self.on_all(&down, |_, site| {
+            site.sidekick(&images);
+            for (_, component, healthy_ms) in CONTROL {
+                site.component(&images, "controlplane", component, healthy_ms);
+            }
+        })?;
+        self.stage.say(1, "[controlplane] Successfully started Controller Plane..")?;
+        self.revive_workers(&down)?;
+        down.iter().try_for_each(|node| self.stage.say(1, &now_checking(node)))
+    }
+
+    fn revive_workers(&mut self, down: &[Node]) -> Result<(), Stop> {
+        self.stage.say(3, "[worker] Building up Worker Plane..")?;
+        self.start_workers(down)?;
+        self.stage.say(1, "[worker] Successfully started Worker Plane..")
+    }
+
+    /// Those of the nodes that lack one of these containers.
+    fn down(&self, nodes: &[Node], containers: &[&str]) -> Vec<Node> {
+        let stands = |node: &Node| {
+            let host = self.stage.fleet.host(&node.address);
+            containers.iter().all(|container| host.runs(container))
+        };
+        nodes.iter().filter(|node| !stands(node)).cloned().collect()
     }
 
     fn upgrade_control_host(&mut self, node: &Node, changes: &Changes) -> Result<(), Stop> {
@@ -226,6 +262,12 @@ impl Run<'_> {
         let late: Vec<Node> =
             self.spec.nodes.iter().filter(|node| node.is(Role::ControlPlane) && self.is_added(node)).cloned().collect();
         self.start_workers(&late)?;
+        let present: Vec<Node> = only_workers.iter().filter(|node| !self.is_added(node)).cloned().collect();
+        let down = self.down(&present, &["kubelet"]);
+        if !down.is_empty() {
+            self.stage.say(25_000, &attempting("worker", &down))?;
+            self.revive_workers(&down)?;
+        }
         let changed = touches(&WORKER, changes);
         if only_workers.iter().any(|node| changed || self.is_added(node)) {
             self.stage.say(
@@ -297,6 +339,11 @@ impl Run<'_> {
 
 fn now_checking(node: &Node) -> String {
     format!("[controlplane] Now checking status of node {}, try #1", node.name)
+}
+
+fn attempting(plane: &str, down: &[Node]) -> String {
+    let names: Vec<&str> = down.iter().map(|node| node.name.as_str()).collect();
+    format!("Attempting upgrade of {plane} components on following hosts in NotReady status: {}", names.join(","))
 }
 
 fn touches(plane: &[(&str, &'static str, u64)], changes: &Changes) -> bool {

@@ -49,6 +49,8 @@ const RESTART: Duration = Duration::from_secs(1);
 const SLOTS: u32 = 2;
 /// Longer than an `rke` that works ever says nothing.
 const SILENCE: &str = "40s";
+/// Longer than a step that works ever takes.
+const STEP: &str = "2m";
 /// Attempts of one task, at most.
 pub const ATTEMPTS: usize = 3;
 /// The store, without threads.
@@ -350,6 +352,7 @@ impl House {
             "agent": {"name": name, "state_dir": self.dir.path().join(name), "slots": SLOTS},
             "volumes": {"paths": volumes, "require_mount": false, "min_free_bytes": 0, "keep_generations": 100},
             "rke": {"stop_grace": "2s", "silence_timeout": SILENCE, "run_timeout": "20m"},
+            "steps": {"preflight": STEP, "configure": STEP, "verify": STEP},
             "ssh": {"key": "/etc/cratekube/ssh_key"},
         }))?)
     }

@@ -74,6 +74,7 @@ async fn a_node_that_does_not_come_is_named_while_it_is_waited_for_and_in_the_fa
     assert_eq!((failure.class, failure.retryable), (FailureClass::Worker, true));
     assert!(failure.message.contains("10.0.0.2 is not ready: Kubelet stopped posting node status"), "{failure:?}");
     assert!(built.said.text().contains("waiting: 10.0.0.2 is not ready"), "{}", built.said.text());
+    assert!(built.said.waited().contains("10.0.0.2 is not ready"), "{}", built.said.waited());
     assert_eq!(findings.resources[0].state.as_str(), "pending", "it was not reached");
     Ok(())
 }

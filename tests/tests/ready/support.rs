@@ -37,9 +37,9 @@ pub struct Built {
     dir: TempDir,
 }
 
-/// Lines of steps.
+/// Lines of steps, and what they waited for.
 #[derive(Default)]
-pub struct Lines(Mutex<Vec<String>>);
+pub struct Lines(Mutex<Vec<String>>, Mutex<Vec<String>>);
 
 impl Console for Lines {
     fn phase(&self, step: u32, steps: u32, name: &str) {
@@ -49,11 +49,20 @@ impl Console for Lines {
     fn line(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
+
+    fn waits_for(&self, what: &str) {
+        self.1.lock().unwrap().push(what.to_owned());
+    }
 }
 
 impl Lines {
     pub fn text(&self) -> String {
         self.0.lock().unwrap().join("\n")
+    }
+
+    /// Everything that was waited for.
+    pub fn waited(&self) -> String {
+        self.1.lock().unwrap().join("\n")
     }
 }
 

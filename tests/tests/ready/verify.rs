@@ -102,5 +102,6 @@ async fn a_fault_that_passes_while_it_is_waited_for_is_none() -> anyhow::Result<
     let (outcome, findings) = built.verify().await;
     assert_eq!(outcome.failure, None, "{findings:?}");
     assert!(built.said.text().contains("waiting: nodes: the API does not answer"), "{}", built.said.text());
+    assert!(built.said.waited().contains("nodes: the API does not answer"), "{}", built.said.waited());
     Ok(())
 }

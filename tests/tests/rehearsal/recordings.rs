@@ -306,6 +306,23 @@ fn a_changed_argument_replaces_the_api_server() {
     world.run("up").ended(0).says("Upgrade not required");
 }
 
+/// As B17c shows it for one host.
+#[test]
+fn containers_that_were_taken_away_are_started_again() {
+    let world = pair();
+    world.run("up").ended(0);
+    for host in [ONE, TWO] {
+        world.rke.fleet().change_host(host, |host| host.containers.clear()).unwrap();
+    }
+    let told = world.run("up").ended(0);
+    let told = told.says("Attempting upgrade of controlplane components on following hosts in NotReady status: ");
+    told.says("Attempting upgrade of worker components on following hosts in NotReady status: ");
+    for (host, container) in [(ONE, "etcd"), (ONE, "kube-apiserver"), (ONE, "kubelet"), (TWO, "kubelet")] {
+        assert!(world.rke.host(host).look().runs(container), "{container} on {host}");
+    }
+    world.run("up").ended(0).says("Upgrade not required");
+}
+
 #[test]
 fn a_bad_add_on_is_only_a_warning() {
     let mut world = World::new(&config(&[all(THREE)]));

@@ -109,6 +109,7 @@ async fn a_cluster_that_is_dead_or_another_one_is_skipped_with_the_reason_and_ne
     std::fs::write(&config, own)?;
     built.rke.host(HOST).unreachable(HostFault::Blackhole)?;
     skipped(&built, Value::Null, "does not answer as it should").await;
+    assert!(built.said.waited().contains("the cluster's API does not answer as it should"), "{}", built.said.waited());
     std::fs::remove_file(&config)?;
     skipped(&built, Value::Null, "cannot be read").await;
     Ok(())

@@ -99,6 +99,7 @@ async fn a_load_balancer_that_nobody_deletes_is_a_named_blocker_and_a_retry_goes
     assert_eq!((failure.class, failure.retryable), (FailureClass::Cloud, true));
     let named = format!("Service default/web (finalizer {CLEANUP}; being deleted for ");
     assert!(failure.message.contains(&named), "{}", failure.message);
+    assert!(built.said.waited().contains(&named), "it is named while it is waited for: {}", built.said.waited());
     let blocker = &outcome.findings["blockers"][0];
     assert_eq!((&blocker["costs"], &blocker["finalizers"]), (&json!(true), &json!([CLEANUP])));
     assert!(blocker["age_s"].is_u64());
@@ -117,6 +118,7 @@ async fn a_volume_that_nobody_deletes_is_named_and_what_costs_nothing_is_only_a_
     built.api.hold_finalizer(HOST, "external-provisioner.volume.kubernetes.io/finalizer");
     let outcome = step(&built, Release, &json!({"policy": "delete"})).await;
     assert!(outcome.failure.unwrap().message.contains("PersistentVolume pvc-"), "{}", built.said.text());
+    assert!(built.said.waited().contains("PersistentVolume pvc-"), "{}", built.said.waited());
     let built = Built::plain().await?;
     fill(&built.api);
     let path = "/api/v1/namespaces/default/persistentvolumeclaims/spare";

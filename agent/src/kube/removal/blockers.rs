@@ -104,15 +104,20 @@ pub(super) fn goes_with_claim(volume: &Value) -> bool {
     text(&volume["spec"]["persistentVolumeReclaimPolicy"]) == "Delete"
 }
 
+/// Some of them by name, and how many more there are.
+pub(super) fn named<'a>(blockers: impl ExactSizeIterator<Item = &'a Blocker>) -> String {
+    let more = blockers.len().saturating_sub(NAMED);
+    let and = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let named: Vec<String> = blockers.take(NAMED).map(Blocker::told).collect();
+    format!("{}{and}", named.join("; "))
+}
+
 /// The failure that blockers are which cost money; none when none does.
 pub(super) fn failure(blockers: &[Blocker]) -> Option<Failure> {
     let costly: Vec<&Blocker> = blockers.iter().filter(|blocker| blocker.costs).collect();
-    let named: Vec<String> = costly.iter().take(NAMED).map(|blocker| blocker.told()).collect();
-    let more = costly.len().saturating_sub(named.len());
-    let and = if more > 0 { format!("; and {more} more") } else { String::new() };
-    (!named.is_empty()).then(|| Failure {
+    (!costly.is_empty()).then(|| Failure {
         class: FailureClass::Cloud,
-        message: format!("the cluster does not let go of what costs money: {}{and}", named.join("; ")),
+        message: format!("the cluster does not let go of what costs money: {}", named(costly.iter().copied())),
         line: None,
         retryable: true,
         remedy: "Mend the controller in the cluster that works the finalizer off (its logs say what keeps it), then \

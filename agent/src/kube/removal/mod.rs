@@ -80,6 +80,7 @@ async fn reach(input: &StepInput, console: &dyn Console) -> Result<(Api, Vec<Val
             }
             if told != last {
                 console.line(&format!("waiting: {last}"));
+                console.waits_for(&last);
                 told.clone_from(&last);
             }
             tokio::time::sleep(backoff.next(1.0)).await;

@@ -167,6 +167,7 @@ impl Release<'_> {
             if begun.elapsed() >= self.patience {
                 return self.blocked(kind, &left).await;
             }
+            self.console.waits_for(&blockers::named(self.blockers_of(kind, &left, &[]).iter()));
             if told != left.len() {
                 told = left.len();
                 self.console.line(&format!(
@@ -265,8 +266,15 @@ impl Release<'_> {
     /// Notes what is still there.
     async fn blocked(&mut self, kind: Kind, left: &[Value]) -> Result<(), ApiFault> {
         let volumes = if kind == Kind::Claim { all(&self.api, VOLUMES).await? } else { Vec::new() };
+        let found = self.blockers_of(kind, left, &volumes);
+        self.blockers.extend(found);
+        self.left.extend(left.iter().map(|object| format!("{} {}", kind.name(), name_of(object))));
+        Ok(())
+    }
+
+    fn blockers_of(&self, kind: Kind, left: &[Value], volumes: &[Value]) -> Vec<Blocker> {
         let now = clock::system().now();
-        for object in left {
+        let blocker = |object: &Value| {
             let costs = match kind {
                 Kind::Service => blockers::service_costs(object),
                 Kind::Ingress => blockers::ingress_costs(object),
@@ -277,10 +285,9 @@ impl Release<'_> {
                 }
             };
             let why = self.refused.get(text(&object["metadata"]["uid"])).map(String::as_str);
-            self.blockers.push(Blocker::of(kind.name(), object, costs, why, now));
-            self.left.insert(format!("{} {}", kind.name(), name_of(object)));
-        }
-        Ok(())
+            Blocker::of(kind.name(), object, costs, why, now)
+        };
+        left.iter().map(blocker).collect()
     }
 
     /// Waits for volumes that go with their claims.
@@ -293,12 +300,15 @@ impl Release<'_> {
             if going.is_empty() {
                 return Ok(());
             }
+            let now = clock::system().now();
+            let why = "its claim is gone, and nobody in the cluster deletes it";
+            let blocker = |volume: &Value| Blocker::of("PersistentVolume", volume, true, Some(why), now);
+            let left: Vec<Blocker> = going.iter().map(blocker).collect();
             if begun.elapsed() >= self.patience {
-                let now = clock::system().now();
-                let why = "its claim is gone, and nobody in the cluster deletes it";
-                self.blockers.extend(going.iter().map(|v| Blocker::of("PersistentVolume", v, true, Some(why), now)));
+                self.blockers.extend(left);
                 return Ok(());
             }
+            self.console.waits_for(&blockers::named(left.iter()));
             tokio::time::sleep(backoff.next(1.0)).await;
         }
     }

@@ -56,6 +56,10 @@ impl Reader for RkeReader {
         &self.evidence.cleaned
     }
 
+    fn wiped(&self) -> &BTreeSet<String> {
+        &self.evidence.wiped
+    }
+
     fn judge(&self, case: &Case<'_>) -> Option<Judgement> {
         let record = case.record;
         let state = state_at(case.place);

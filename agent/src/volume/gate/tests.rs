@@ -4,6 +4,7 @@ use super::*;
 use cratekube_common::domain::attempt::Fence;
 use cratekube_common::domain::id::{AttemptId, ClusterId, OperationId};
 use cratekube_common::domain::time::Timestamp;
+use cratekube_common::rke::state::StateNode;
 use uuid::Uuid;
 
 fn file(name: &str, sha256: &str) -> SealedFile {
@@ -36,6 +37,8 @@ fn state(ca: &str) -> StateFacts {
     }
 }
 
+static NO_HOSTS: BTreeSet<String> = BTreeSet::new();
+
 fn nothing() -> Facts<'static> {
     Facts {
         kind: TaskKind::Provision,
@@ -47,6 +50,7 @@ fn nothing() -> Facts<'static> {
         working: &[],
         state: None,
         removed: false,
+        wiped: &NO_HOSTS,
     }
 }
 
@@ -85,6 +89,27 @@ fn a_sound_cluster_passes_with_its_ca_and_a_changed_description() {
     let pass = decide(&sound).unwrap();
     assert_eq!((pass.ground, pass.ca_before.as_deref()), (Ground::Working, Some("ca")));
     assert!(message(&Facts { removed: true, ..sound }).contains("removed"));
+}
+
+#[test]
+fn a_cluster_whose_etcd_was_mostly_cleaned_away_is_not_built_again_and_can_be_removed() {
+    let node = |address: &str, role| StateNode { address: address.into(), hostname: None, roles: vec![role] };
+    let etcd = ["a", "b", "c"].map(|host| node(host, NodeRole::Etcd));
+    let facts = StateFacts { nodes: [&etcd[..], &[node("w", NodeRole::Worker)]].concat(), ..state("ca") };
+    let (newest, working) = (manifest(3, "s", true), [file(STATE, "s")]);
+    let base = Facts { newest: Some(&newest), working: &working, state: Some(Ok(&facts)), ..nothing() };
+    let hosts = |named: &[&str]| named.iter().map(|host| (*host).to_owned()).collect::<BTreeSet<_>>();
+    for stays in [&["w"][..], &["c", "w"]] {
+        assert!(decide(&Facts { wiped: &hosts(stays), ..base }).is_ok(), "{stays:?}");
+    }
+    let most = hosts(&["a", "c"]);
+    for kind in [TaskKind::Provision, TaskKind::Reconfigure, TaskKind::RotateCertificates] {
+        let refused = message(&Facts { kind, wiped: &most, ..base });
+        assert!(refused.contains("has cleaned 2 of 3 hosts of the cluster's etcd (a, c)"), "{kind}: {refused}");
+    }
+    for kind in [TaskKind::Remove, TaskKind::Verify] {
+        assert!(decide(&Facts { kind, wiped: &most, ..base }).is_ok(), "{kind}");
+    }
 }
 
 #[test]

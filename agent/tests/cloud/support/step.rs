@@ -33,6 +33,8 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Ended {
     pub outcome: Option<StepOutcome>,
+    /// What it waited for last.
+    pub waited_for: Option<String>,
     pub said: String,
 }
 
@@ -116,6 +118,7 @@ impl Running {
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         self.child.wait().unwrap();
         assert!(!said.contains("SECRET-canary"), "the key is not told: {said}");
-        Ended { outcome: step::outcome(&self.run_dir).unwrap(), said }
+        let waited_for = step::console::waited_for(&self.run_dir);
+        Ended { outcome: step::outcome(&self.run_dir).unwrap(), said, waited_for }
     }
 }

@@ -15,7 +15,8 @@ use crate::rest::query::{self, Params};
 use crate::rest::state::RestState;
 
 /// Bring a cluster to its spec again that failed or is degraded, after its state was brought back for
-/// example. `rke` goes on from what is there.
+/// example, or whose removal was cancelled or has failed. `rke` goes on from what is there, unless a removal has
+/// cleaned the cluster's etcd.
 #[utoipa::path(post, path = "/v1/environments/{env}/clusters/{name}/provision", tag = "clusters",
     params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster"),
         crate::rest::openapi::IdempotencyHeader),
