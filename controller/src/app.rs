@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::lifecycle::Shutdown;
 use cratekube_common::runtime::{clock::Clock, mint::Mint};
 use tokio::net::TcpListener;
@@ -39,7 +40,7 @@ use crate::service::presence::Presence;
 use crate::service::revocations::Refresh;
 use crate::service::spec_secrets::SpecVault;
 use crate::service::watch::Watch;
-use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::sqlite::{Execution, SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
 
 /// Why the controller does not start.
@@ -148,6 +149,10 @@ impl<L: Listener> Controller<L> {
         let tokens = Arc::new(tokens(&config, &data, clock.clone())?);
         let outside = outside().await?;
         let ((rest_listener, rest_address), (agents_listener, agents_address)) = (outside.rest, outside.agents);
+        let blocking = match outside.store.execution {
+            Execution::Inline => Blocking::Inline,
+            Execution::Thread => Blocking::Threads,
+        };
         let store = SqliteStore::open_with(&data.path, outside.store, Arc::clone(&clock))?;
         let (counted, meters) = (Metrics::default(), store.meters());
         let store: Arc<dyn Store> = Arc::new(store);
@@ -234,7 +239,7 @@ impl<L: Listener> Controller<L> {
             tokens,
             signing_keys: Arc::clone(&of_users.keys),
             mac_key: cursor_key,
-            changeover: Changeover::new(Arc::clone(&authority), trust, Arc::clone(&renewals)),
+            changeover: Changeover::new(Arc::clone(&authority), trust, Arc::clone(&renewals), blocking),
             offer: offer(&config, rest_address, agents_address),
             limits: rest::Limits::default(),
             users: rest::UserSettings::from(&config),

@@ -144,7 +144,15 @@ fn a_success_that_was_none_is_noticed() {
 
 #[test]
 fn the_worlds_have_in_them_what_they_are_to_show() {
-    let mut missing = vec!["hangs", "is ended: Silence", "is forgotten", "has joined anew"];
+    let mut missing = vec![
+        "hangs",
+        "is ended: Silence",
+        "is forgotten",
+        "has joined anew",
+        "the CA was rotated",
+        "the CA was rolled back",
+        "was left behind",
+    ];
     for seed in 0..MOST_SEEDS_TO_SHOW {
         let events = play(seed, None).unwrap().events;
         missing.retain(|what| !events.iter().any(|event| event.contains(what)));

@@ -27,6 +27,7 @@ struct Parts {
     authority: Arc<Authority>,
     trust: Arc<Trust>,
     renewals: Arc<Vec<Renewal>>,
+    blocking: Blocking,
 }
 
 /// The right to take the next step. Nobody else takes one meanwhile.
@@ -37,10 +38,10 @@ pub struct Turn {
 }
 
 impl Changeover {
-    /// Of this authority, for these listeners.
+    /// Of this authority, for these listeners. Files are written where `blocking` says.
     #[must_use]
-    pub fn new(authority: Arc<Authority>, trust: Arc<Trust>, renewals: Arc<Vec<Renewal>>) -> Self {
-        Self { parts: Arc::new(Parts { authority, trust, renewals }), turn: Arc::default() }
+    pub fn new(authority: Arc<Authority>, trust: Arc<Trust>, renewals: Arc<Vec<Renewal>>, blocking: Blocking) -> Self {
+        Self { parts: Arc::new(Parts { authority, trust, renewals, blocking }), turn: Arc::default() }
     }
 
     /// The authority.
@@ -68,7 +69,7 @@ impl Turn {
     /// [`PkiError`], as [`Authority::take`]; then it can be repeated.
     pub async fn take(self, step: Step) -> Result<AuthorityNow, PkiError> {
         // A caller that goes away does not end it: the turn is over when the step is.
-        let done = Blocking::Threads.run(move || {
+        let done = self.parts.blocking.run(move || {
             let taken = self.parts.take(step);
             drop(self.held);
             taken

@@ -1,5 +1,6 @@
 //! Calls of the REST API through the simulated network: TLS, HTTP/1.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,25 +55,30 @@ impl Answer {
     }
 }
 
-/// How the controller is known to users.
+/// How the controller is known to users: by the `ca.pem` that is there when they connect.
 #[derive(Clone)]
-pub struct Trust(TlsConnector);
+pub struct Trust {
+    ca_pem: PathBuf,
+    clock: Clock,
+}
 
 impl Trust {
-    /// Trusts the authority of this PEM.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn of(ca_pem: &str, clock: &Clock) -> anyhow::Result<Self> {
+    /// Trusts the authorities in this file.
+    #[must_use]
+    pub fn of(ca_pem: PathBuf, clock: Clock) -> Self {
+        Self { ca_pem, clock }
+    }
+
+    fn connector(&self) -> anyhow::Result<TlsConnector> {
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in tls::certificates(ca_pem.as_bytes()).map_err(anyhow::Error::msg)? {
+        for certificate in tls::certificates(&std::fs::read(&self.ca_pem)?).map_err(anyhow::Error::msg)? {
             roots.add(certificate)?;
         }
-        let config = rustls::ClientConfig::builder_with_details(tls::provider(), tls::time(clock))
+        let config = rustls::ClientConfig::builder_with_details(tls::provider(), tls::time(&self.clock))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 }
 
@@ -137,7 +143,7 @@ impl Caller {
 
     async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
         let tcp = TcpStream::connect((CONTROLLER, REST_PORT)).await?;
-        let stream = self.trust.0.connect(ServerName::try_from(CONTROLLER)?, tcp).await?;
+        let stream = self.trust.connector()?.connect(ServerName::try_from(CONTROLLER)?, tcp).await?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)

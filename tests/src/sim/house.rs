@@ -202,6 +202,13 @@ impl House {
         }
     }
 
+    /// True when every bastion has joined and none is to join anew.
+    #[must_use]
+    pub fn has_everybody(&self) -> bool {
+        let bastions = self.machines.len();
+        (0..bastions).all(|n| self.identity_files(&bastion(n)).is_enrolled()) && self.joins.borrow().is_empty()
+    }
+
     /// Has an agent join anew that was forgotten, as an operator on its bastion would.
     pub fn joins_again(&self, host: &str, token: JoinToken) {
         self.joins.borrow_mut().insert(host.to_owned(), token);
@@ -429,7 +436,7 @@ impl LayOut<'_> {
             rusqlite::Connection::open(data.path.join(DATABASE_FILE))?.execute_batch(LATE_IS_FAILED)?;
         }
         let right = self.course.clock(&Skew::default());
-        Ok((Trust::of(&data.authority.pem(), &right)?, tokens))
+        Ok((Trust::of(data.path.join("ca.pem"), right), tokens))
     }
 
     /// A volume for each bastion, attached to it.

@@ -1,6 +1,8 @@
 //! Users: each asks for clusters and for their removal, again and again until it is answered, and
 //! then watches. What they may ask for is one line each in [`Ask`].
 
+mod rotation;
+
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -148,6 +150,10 @@ pub async fn admin(house: Rc<House>) -> turmoil::Result {
         }
         let agents = admin.agents().await;
         if agents.is_empty() {
+            continue;
+        }
+        if admin.chance.one_in(5) && admin.house.has_everybody() {
+            rotation::rotates(&mut admin).await;
             continue;
         }
         let agent = *admin.chance.pick(&agents);
@@ -326,7 +332,13 @@ impl User {
         if !done {
             return self.house.model.note(format!("{ask} is refused"));
         }
-        let join = Ask::Join(name.clone());
+        self.house.model.note(format!("{name} is forgotten, and may join anew"));
+        self.lets_join(&name).await;
+    }
+
+    /// Lets an agent in anew whose name is free.
+    async fn lets_join(&mut self, name: &str) {
+        let join = Ask::Join(name.to_owned());
         let token = loop {
             let answer = self.send(join.call()).await.filter(|answer| answer.status == StatusCode::CREATED);
             let token = answer.and_then(|answer| answer.json()["token"].as_str()?.parse().ok());
@@ -335,8 +347,7 @@ impl User {
             }
             self.pause(AGAIN).await;
         };
-        self.house.model.note(format!("{name} is forgotten, and may join anew"));
-        self.house.joins_again(&name, token);
+        self.house.joins_again(name, token);
     }
 
     /// The name of an agent that was not forgotten before: another one may have it then.

@@ -18,6 +18,7 @@ use cratekube_common::domain::id::OperationId;
 use cratekube_common::domain::key_algorithm::KeyAlgorithm;
 use cratekube_common::domain::progress::Progress;
 use cratekube_common::domain::run::{Assignment, RunOutcome, RunReport};
+use cratekube_common::runtime::blocking::Blocking;
 use cratekube_common::runtime::clock::Clock;
 use cratekube_common::runtime::mint::Mint;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -352,7 +353,7 @@ fn changeover(data: &std::path::Path, envelope: &Arc<Envelope>, clock: Clock) ->
     let mint = Mint::system(Arc::clone(&clock));
     let authority = Authority::load(data, true, KeyAlgorithm::EcdsaP256, envelope, clock, mint).unwrap();
     let trust = Trust::new(authority.trust_bundle()).unwrap();
-    Changeover::new(Arc::new(authority), trust, Arc::default())
+    Changeover::new(Arc::new(authority), trust, Arc::default(), Blocking::Inline)
 }
 
 /// What a controller tells new bastions, without anything to give away.
