@@ -88,9 +88,11 @@ pub fn judge(case: &Case<'_>) -> Result<(), Failure> {
             remedy: "Nothing is half done that a retry would not finish: ask for it again when it is wanted.".into(),
         }),
         (_, _, Some(Stop::TimedOut(reached))) => Err(overdue::of_step(reached, case.kind, case.waited_for)),
-        (_, _, Some(Stop::HostLost)) => Err(interrupted("the bastion went down during the step")),
-        (_, Some(ExitStatus::Signal(signal)), None) => Err(interrupted(&format!("signal {signal} ended the step"))),
-        (_, None, None) => Err(interrupted("how the step ended is not known")),
+        (_, _, Some(Stop::HostLost)) => Err(interrupted("the bastion went down during the step", case)),
+        (_, Some(ExitStatus::Signal(signal)), None) => {
+            Err(interrupted(&format!("signal {signal} ended the step"), case))
+        }
+        (_, None, None) => Err(interrupted("how the step ended is not known", case)),
         (_, Some(ExitStatus::Code(code)), None) => Err(Failure {
             class: FailureClass::Internal,
             message: format!("the step ended with {code} without saying what came of it"),
@@ -102,10 +104,11 @@ pub fn judge(case: &Case<'_>) -> Result<(), Failure> {
     }
 }
 
-fn interrupted(message: &str) -> Failure {
+fn interrupted(message: &str, case: &Case<'_>) -> Failure {
+    let waited = case.waited_for.map(|what| format!("; it waited for this: {what}")).unwrap_or_default();
     Failure {
         class: FailureClass::Interrupted,
-        message: format!("{message}; how far it came is not known"),
+        message: format!("{message}; how far it came is not known{waited}"),
         line: None,
         retryable: true,
         remedy: "Retry: a step can be done again, and goes on from what is there.".into(),
@@ -163,6 +166,8 @@ mod tests {
         let reached = ReachedLimit { limit: TimeLimit::Run, after_ms: 1_200_000, phase: None };
         let late = judge(None, Some(ExitStatus::Signal(15)), Some(Stop::TimedOut(&reached))).unwrap_err();
         assert_eq!(late.class, FailureClass::Timeout);
+        let lost = judge(None, None, Some(Stop::HostLost)).unwrap_err();
+        assert!(lost.message.ends_with("it waited for this: a Service"), "{}", lost.message);
         assert!(late.message.ends_with("it waited for this: a Service"), "{}", late.message);
         assert!(late.remedy.contains("steps.release"), "{}", late.remedy);
         assert_eq!(judge(Some(&done), code(0), Some(Stop::TimedOut(&reached))), Ok(()), "it was done already");

@@ -128,6 +128,7 @@ impl Sweep<'_> {
             (self.tell)(&format!("waiting {pause} s before looking again"));
             (self.waits_for)(&format!("the end of a pause of {pause} s before looking again"));
             tokio::time::sleep(self.pace.pause).await;
+            (self.waits_for)("");
             let (scan, plan) = self.look(&journal.ids()).await;
             journal.vanished(&scan, self.clock.now())?;
             if plan.go.is_empty() || look >= self.pace.looks {

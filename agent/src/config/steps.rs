@@ -15,6 +15,9 @@ const fn minutes(minutes: u64) -> Option<Duration> {
     Some(Duration::from_secs(60 * minutes))
 }
 
+/// Three pauses, as long as each can be.
+const CONFIRM_PAUSES: Duration = Duration::from_secs(3 * 12 * 60);
+
 /// The longest time of each kind of task. A step waits by itself for a bounded time, and says then what for; what
 /// is here is longer, and ends what hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +32,8 @@ fn usual(kind: TaskKind) -> Option<Duration> {
         K::Preflight | K::Verify => minutes(30),
         // `kubernetes.ready_timeout`, and then some hundred objects.
         K::Configure => minutes(60),
-        // Three minutes for the API, then some requests a namespace.
-        K::Freeze => minutes(10),
+        // A quarter for the API, which is waited for at most three minutes; half for some requests a namespace.
+        K::Freeze => minutes(15),
         // The same, and what AWS says of each object.
         K::Record => minutes(20),
         // Ten minutes for each of three kinds, and for the volumes.
@@ -39,7 +42,7 @@ fn usual(kind: TaskKind) -> Option<Duration> {
         K::CleanHosts => minutes(60),
         // `cloud.patience` in the end, and thousands of calls before that.
         K::Sweep => minutes(120),
-        // Three pauses of twelve minutes, and three times `cloud.patience`.
+        // Three pauses of twelve minutes, and twice `cloud.patience`.
         K::Confirm => minutes(120),
         // A few files on the volume.
         K::Tombstone => minutes(10),
@@ -82,7 +85,7 @@ impl StepsSection {
             (TaskKind::Configure, kubernetes.ready_timeout, "`kubernetes.ready_timeout`"),
             (TaskKind::Verify, kubernetes.ready_timeout, "`kubernetes.ready_timeout`"),
             (TaskKind::Sweep, cloud.patience, "`cloud.patience`"),
-            (TaskKind::Confirm, cloud.confirm_pause, "`cloud.confirm_pause`"),
+            (TaskKind::Confirm, CONFIRM_PAUSES + 2 * cloud.patience, "36 minutes and twice `cloud.patience`"),
         ];
         for (kind, wait, named) in waits {
             if self.limit(kind).is_some_and(|limit| limit <= wait) {
@@ -134,10 +137,17 @@ mod tests {
 
     #[test]
     fn a_limit_that_ends_a_wait_which_another_setting_allows_is_warned_of() {
-        let more = [("steps", json!({"sweep": "10m"})), ("kubernetes", json!({"ready_timeout": "45m"}))];
+        let more = [
+            ("steps", json!({"sweep": "30m"})),
+            ("kubernetes", json!({"ready_timeout": "45m"})),
+            ("cloud", json!({"patience": "50m"})),
+        ];
         let (_, warnings) = AgentConfig::read(&document(&more)).unwrap();
-        let named = |pointer: &str| warnings.iter().any(|warning| warning.starts_with(pointer));
-        assert!(warnings.len() == 2 && named("/steps/sweep:") && named("/steps/verify:"), "{warnings:?}");
+        let named = |kind: &str| warnings.iter().any(|warning| warning.starts_with(&format!("/steps/{kind}:")));
+        let all = ["sweep", "verify", "confirm"];
+        assert!(warnings.len() == all.len() && all.iter().all(|kind| named(kind)), "{warnings:?}");
+        let long = [("cloud", json!({"confirm_pause": "3h"}))];
+        assert_eq!(AgentConfig::read(&document(&long)).unwrap().1, Vec::<String>::new(), "it is cut to 12 minutes");
         assert_eq!(AgentConfig::read(&document(&[])).unwrap().1, Vec::<String>::new());
     }
 }

@@ -354,7 +354,7 @@ impl Preparation<'_> {
             spec: assignment.spec.clone(),
             working: cluster.working(),
             run_dir: journal.dir().to_owned(),
-            settings: self.core.settings.steps(),
+            settings: self.core.settings.step(assignment.kind),
             input: assignment.input.0.clone(),
         };
         step::input::write(&cwd, &input).map_err(VolumeError::io("write the input of a step to", &cwd))?;

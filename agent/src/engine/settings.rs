@@ -76,15 +76,16 @@ impl EngineSettings {
         ThisHost::new(finder, self.supervisor_exe.clone(), self.scope.clone(), clock)
     }
 
-    /// What steps need of them.
+    /// What a step of this kind needs of them.
     #[must_use]
-    pub fn steps(&self) -> StepSettings {
+    pub fn step(&self, kind: TaskKind) -> StepSettings {
         StepSettings {
             ssh: self.ssh.clone(),
             cloud: self.cloud.clone(),
             kubernetes: self.kubernetes.clone(),
             preflight: self.preflight,
             clean_hosts: self.clean_hosts,
+            limit: self.limits.limit(kind),
         }
     }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cratekube_common::domain::cluster::intake;
 use cratekube_common::domain::cluster::spec::{ClusterSpec, Secrets};
@@ -63,6 +64,9 @@ pub struct StepSettings {
     /// Whether hosts of a removed cluster are cleaned.
     #[serde(default = "on")]
     pub clean_hosts: bool,
+    /// After how long the step is ended; none when that is not known.
+    #[serde(default)]
+    pub limit: Option<Duration>,
 }
 
 fn on() -> bool {
@@ -77,6 +81,7 @@ impl Default for StepSettings {
             kubernetes: KubernetesSection::default(),
             preflight: true,
             clean_hosts: true,
+            limit: None,
         }
     }
 }

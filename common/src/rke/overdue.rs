@@ -30,11 +30,12 @@ pub(crate) fn failure(reached: &ReachedLimit, kind: TaskKind) -> Failure {
 /// The failure of a step of our own that ran into its limit, while it waited for something.
 pub(crate) fn of_step(reached: &ReachedLimit, kind: TaskKind, waited_for: Option<&str>) -> Failure {
     let (after, place) = (spoken(reached.after_ms), place(reached.phase.as_deref()));
-    let (limit, setting) = match reached.limit {
-        TimeLimit::Run => (format!(", the limit of the step {kind}"), format!("steps.{}", kind.setting())),
-        // Agents of before gave steps the limits of rke.
-        TimeLimit::Silence => (" without a word of the step".into(), "rke.silence_timeout".into()),
-        TimeLimit::Phase => (", the limit of one phase".into(), "rke.phase_timeout".into()),
+    let setting = format!("steps.{}", kind.setting());
+    let limit = match reached.limit {
+        TimeLimit::Run => format!(", the limit of the step {kind}"),
+        // Agents of before gave steps the limits of rke; the next try has the one of its own.
+        TimeLimit::Silence => " without a word of the step".into(),
+        TimeLimit::Phase => ", the limit of one phase".into(),
     };
     let waited = waited_for.map(|what| format!("; it waited for this: {what}")).unwrap_or_default();
     let remedy = "See what it waited for, in the output too, mend that, then retry: it goes on from what is there.";
@@ -92,6 +93,6 @@ mod tests {
         reached.limit = TimeLimit::Silence;
         let failure = of_step(&reached, TaskKind::Sweep, None);
         assert_eq!(failure.message, "ended after 1 h without a word of the step, in phase `cleaning`");
-        assert!(failure.remedy.contains("rke.silence_timeout"), "{}", failure.remedy);
+        assert!(failure.remedy.contains("`steps.sweep`"), "{}", failure.remedy);
     }
 }

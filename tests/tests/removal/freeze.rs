@@ -1,5 +1,7 @@
 //! Nothing new is created; what is dead is left alone.
 
+use cratekube_agent::kube::removal::{freeze, record};
+use cratekube_agent::step::StepInput;
 use cratekube_common::domain::task::TaskKind::{Configure, Freeze, Record, Release};
 use cratekube_tests::rehearsal::fleet::HostFault;
 use serde_json::{Value, json};
@@ -65,6 +67,26 @@ async fn a_frozen_cluster_makes_nothing_new_in_the_cloud_and_what_is_there_can_s
     assert_eq!((&again["scaled_down"], &again["denied"]["by_quotas_in_namespaces"]), (&findings["scaled_down"], &late));
     assert_eq!(versions(&built).len(), before.len() + 1, "only the new namespace is new");
     assert!(before.iter().all(|version| versions(&built).contains(version)), "doing it again changes nothing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_api_that_answers_and_takes_nothing_does_not_hold_a_removal_up_to_its_limit() -> anyhow::Result<()> {
+    let built = Built::plain().await?;
+    built.api.fail("PATCH", "/resourcequotas/", 500, 10_000);
+    let mut input = built.input(Freeze, Value::Null);
+    input.settings.limit = Some(std::time::Duration::from_secs(4));
+    let outcome = freeze::run(&input, &built.said).await;
+    assert_eq!((outcome.failure, &outcome.findings["state"]), (None, &json!("unverified")), "{}", built.said.text());
+    let warnings = outcome.warnings.join("; ");
+    assert!(warnings.contains("within 2 s, half of the step's limit (`steps.freeze`)"), "{warnings}");
+    // What the cluster knows is asked for as long, and the removal goes on.
+    built.api.fail("GET", "/api/v1/persistentvolumes", 500, 10_000);
+    let input = StepInput { kind: Record, ..input };
+    let outcome = record::run(&input, &built.said).await;
+    assert_eq!(outcome.failure, None, "{}", built.said.text());
+    let warnings = outcome.warnings.join("; ");
+    assert!(warnings.contains("half of the step's limit (`steps.record`)"), "{warnings}");
     Ok(())
 }
 

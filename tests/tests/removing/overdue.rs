@@ -14,7 +14,7 @@ async fn a_step_that_is_over_its_own_limit_names_what_it_waited_for_and_the_sett
         agent: "[steps]\nrelease = \"5s\"\n",
         ..Setup::default()
     };
-    let world = World::with(programs!(), setup).await?;
+    let mut world = World::with(programs!(), setup).await?;
     built(&world).await?;
     world.clusters.hold_finalizer(HOST, LOAD_BALANCER);
     world.clusters.write(HOST, service("shop", "LoadBalancer"));
@@ -33,6 +33,8 @@ async fn a_step_that_is_over_its_own_limit_names_what_it_waited_for_and_the_sett
     assert!(later(&failed), "{failed:#}");
 
     world.clusters.erase(HOST, "", "services", Some("default"), "shop");
+    world.agent.process.stop().await?;
+    world.agent.restart_with(&[("CRATEKUBE_STEPS__RELEASE", "1h")])?;
     let path = format!("/v1/operations/{}/retry", failed["id"].as_str().unwrap());
     let accepted = world.client.post(&path, &json!({})).await?.expect(202)?;
     let operation = world.client.ended(accepted.header("location")).await?;

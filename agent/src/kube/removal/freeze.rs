@@ -11,7 +11,7 @@ use std::time::Duration;
 use cratekube_common::step::StepOutcome;
 use serde_json::{Value, json};
 
-use super::{FIELD_MANAGER, all, is_going, name_of, reach, skipped, standing, text, with};
+use super::{FIELD_MANAGER, all, in_time, is_going, name_of, reach, skipped, standing, text, with};
 use crate::kube::api::{Api, escape};
 use crate::kube::basics::MANAGED_BY;
 use crate::kube::fault::ApiFault;
@@ -48,12 +48,17 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
     };
     let mut frozen = Frozen::default();
     console.phase(2, 3, "denying what makes objects in the cloud");
-    // In this order: by the quotas it is known that a cluster is frozen.
-    frozen.deny_in(&api, &namespaces).await;
-    frozen.deny_everywhere(&api).await;
-    frozen.prove(&api).await;
-    console.phase(3, 3, "scaling down what makes them by itself");
-    frozen.scale_down(&api, console).await;
+    let work = async {
+        // In this order: by the quotas it is known that a cluster is frozen.
+        frozen.deny_in(&api, &namespaces, console).await;
+        frozen.deny_everywhere(&api).await;
+        frozen.prove(&api).await;
+        console.phase(3, 3, "scaling down what makes them by itself");
+        frozen.scale_down(&api, console).await;
+    };
+    if let Err(late) = in_time(input, work).await {
+        frozen.faults.push(late);
+    }
     let how = if frozen.policies.is_empty() { "" } else { " and by policies everywhere" };
     console.line(&format!("load balancers, ingresses and claims are denied in {} namespaces{how}", frozen.namespaces));
     frozen.faults.iter().for_each(|fault| console.line(&format!("not frozen: {fault}")));
@@ -104,10 +109,11 @@ impl Frozen {
         }
     }
 
-    async fn deny_in(&mut self, api: &Api, namespaces: &[Value]) {
+    async fn deny_in(&mut self, api: &Api, namespaces: &[Value], console: &dyn Console) {
         for namespace in namespaces.iter().filter(|namespace| !is_going(namespace)) {
             let name = text(&namespace["metadata"]["name"]);
             let path = format!("/api/v1/namespaces/{}/resourcequotas/{NAME}", escape(name));
+            console.waits_for(&format!("the API's answer to a quota in namespace {name}"));
             match api.apply(&path, &quota(name), true).await {
                 Ok(_) => self.namespaces += 1,
                 // It went meanwhile.
@@ -115,6 +121,7 @@ impl Frozen {
                 Err(fault) => self.note(&format!("deny in namespace {name}"), &fault),
             }
         }
+        console.waits_for("");
     }
 
     /// Tries to create each of what is denied, by dry runs.

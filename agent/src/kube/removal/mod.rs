@@ -40,9 +40,25 @@ use crate::volume::layout::ClusterFile;
 const FIELD_MANAGER: &str = "cratekube-removal";
 /// Longest wait for an API before it counts as dead: longer than the restart of a control plane takes.
 const REACH_PATIENCE: Duration = Duration::from_secs(3 * 60);
+/// Where a step has no limit: none of these does so much.
+const LONGEST: Duration = Duration::from_secs(3_600);
 /// Waits between two tries, as parts of that: half a second at first, fifteen at most.
 const FIRST_TRY: u32 = 360;
 const MOST_TRY: u32 = 12;
+
+/// A part of the time that a step may take, so that it comes to its end before it is ended.
+fn share(input: &StepInput, parts: u32) -> Duration {
+    input.settings.limit.map_or(Duration::MAX, |limit| limit / parts)
+}
+
+/// What a step does that goes on without what is not done in time: half of its limit.
+async fn in_time<T>(input: &StepInput, work: impl Future<Output = T>) -> Result<T, String> {
+    let patience = share(input, 2).min(LONGEST);
+    tokio::time::timeout(patience, work).await.map_err(|_| {
+        let (seconds, setting) = (patience.as_secs(), input.kind.setting());
+        format!("not everything was done within {seconds} s, half of the step's limit (`steps.{setting}`)")
+    })
+}
 
 /// The API of the cluster that is removed, and its namespaces; or why it is not spoken to.
 async fn reach(input: &StepInput, console: &dyn Console) -> Result<(Api, Vec<Value>), String> {
@@ -55,7 +71,7 @@ async fn reach(input: &StepInput, console: &dyn Console) -> Result<(Api, Vec<Val
         return Err("the kubeconfig in the working directory is of another CA than the one on record".into());
     }
     let apis = doors(input, &admin)?;
-    let mut patience = input.settings.kubernetes.ready_timeout.min(REACH_PATIENCE);
+    let mut patience = input.settings.kubernetes.ready_timeout.min(REACH_PATIENCE).min(share(input, 4));
     if input.input["earlier"]["freeze"]["state"] == "skipped" {
         // It was waited for already.
         patience /= 10;

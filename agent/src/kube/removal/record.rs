@@ -15,7 +15,7 @@ use cratekube_common::step::StepOutcome;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{all, name_of, reach, skipped, standing, text, with};
+use super::{all, in_time, name_of, reach, skipped, standing, text, with};
 use crate::cloud;
 use crate::config::KubernetesSection;
 use crate::kube::admin::AdminConfig;
@@ -92,7 +92,13 @@ pub async fn run(input: &StepInput, console: &dyn Console) -> StepOutcome {
         }
     };
     console.phase(2, 3, "asking the cluster");
-    let said = ask(&api, &mut faults).await;
+    console.waits_for("the API's lists of services, ingresses, volumes and nodes");
+    let said = in_time(input, ask(&api, &mut faults)).await;
+    let said = said.unwrap_or_else(|late| {
+        faults.push(late);
+        Said::default()
+    });
+    console.waits_for("");
     console.line(&format!(
         "the cluster names {} load balancers, {} volumes and {} nodes",
         said.load_balancers.len(),
