@@ -157,3 +157,59 @@ async fn a_backup_under_load_restored_doubles_nothing() -> anyhow::Result<()> {
     }
     world.finish().await
 }
+
+async fn ca_step(world: &mut World, step: &str, leave_behind: bool) -> anyhow::Result<Value> {
+    let mut body = json!({"reason": "story"});
+    if leave_behind {
+        body["leave_behind"] = json!(true);
+    }
+    let taken = world.client.post(&format!("/v1/admin/ca/{step}"), &body).await?.expect(200)?.json();
+    world.client = world.controller.client("tester", &["operator:*", "admin:*"]).await?;
+    Ok(taken)
+}
+
+async fn until_nobody_is_behind(world: &World) -> anyhow::Result<()> {
+    let behind = async || {
+        let ca = world.client.get("/v1/admin/ca").await?.expect(200)?.json();
+        anyhow::Ok(ca["behind"].as_array().is_some_and(|agents| !agents.is_empty()))
+    };
+    tokio::time::timeout(cratekube_tests::house::process::PATIENCE, async {
+        while behind().await? {}
+        anyhow::Ok(())
+    })
+    .await?
+}
+
+#[tokio::test]
+async fn hostile_row_39_a_backup_from_within_a_rotation_of_the_ca_brings_everybody_back_when_its_steps_are_taken_again()
+-> anyhow::Result<()> {
+    let mut world = World::start(programs!()).await?;
+    ca_step(&mut world, "rotate", false).await?;
+    let backup = backup(&world, "within.tar").await?;
+    until_nobody_is_behind(&world).await?;
+    ca_step(&mut world, "switch", false).await?;
+    ca_step(&mut world, "finish", false).await?;
+    world.agent.process.line("the agent's certificate is renewed").await?;
+    let built = accept(&world, "web", 1).await?;
+    assert_eq!(world.client.ended(&built).await?["state"], "succeeded");
+
+    put_back(&mut world, &backup).await?;
+    world.controller.restart().await?;
+    world.client = world.controller.client("tester", &["operator:*", "admin:*"]).await?;
+    let ca = world.client.get("/v1/admin/ca").await?.expect(200)?.json();
+    assert_eq!((&ca["phase"], &ca["behind"][0]["name"]), (&json!("introduced"), &json!("bastion-1")), "{ca:#}");
+    world.agent.process.kill().await?;
+    world.agent.restart()?;
+    world.agent.process.line("of a CA that this agent does not trust").await?;
+    ca_step(&mut world, "switch", true).await?;
+    world.agent.process.kill().await?;
+    world.agent.restart()?;
+    world.agent.process.line("in session with the controller").await?;
+    until_nobody_is_behind(&world).await?;
+    assert_eq!(ca_step(&mut world, "finish", false).await?["phase"], "none");
+    let gone = world.client.delete(&format!("{CLUSTERS}/web?reason=test")).await?;
+    assert_eq!(gone.status, 404, "what was made since is known to the volume alone");
+    let orphans = world.client.get("/v1/admin/orphans").await?.expect(200)?.json();
+    assert_eq!(orphans["items"][0]["name"], "web", "{orphans:#}");
+    world.finish().await
+}
