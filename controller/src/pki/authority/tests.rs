@@ -2,6 +2,8 @@ use cratekube_common::runtime::clock::{self, ManualClock};
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
+use crate::plan::ca_rotation::Phase;
+use zeroize::Zeroizing;
 
 pub(in crate::pki) fn envelope(byte: u8) -> Arc<Envelope> {
     Arc::new(Envelope::new(&Zeroizing::new(vec![byte; 32]), Mint::system(clock::system())).unwrap())
@@ -246,7 +248,8 @@ fn hostile_row_39_an_end_that_was_interrupted_after_any_write_is_made_up_for_by_
     let roots = authority.roots();
     let (goes, progress) = roots.goes.clone().unwrap();
     let progress = Progress { phase: Phase::Finishing, ..progress };
-    authority.write(&Roots::new(Arc::clone(&roots.stays), Some((goes, progress)))).unwrap();
+    let interrupted = Roots::new(Arc::clone(&roots.stays), Some((goes, progress)));
+    keep_both(data, &interrupted, &authority.envelope).unwrap();
     let finishing = std::fs::read(data.join(ROTATION)).unwrap();
     let root = Arc::clone(&roots.stays);
     for written in 0..=2 {
