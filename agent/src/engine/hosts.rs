@@ -17,7 +17,8 @@ use crate::run::journal::Journal;
 use crate::volume::VolumeError;
 use crate::volume::layout::{ClusterDir, ClusterFile};
 
-/// What is on record, without removals whose `rke` was never started. Called with the cluster's lock held.
+/// What is on record, without removals whose `rke` was never started. Called with the cluster's lock held, or before
+/// the agent goes on with any run.
 pub(super) fn on_record(cluster: &ClusterDir) -> Result<Option<ClusterFile>, VolumeError> {
     let Some(mut file) = cluster.read_record()? else { return Ok(None) };
     let before = file.removing.len();
@@ -63,7 +64,6 @@ pub(super) fn first_build_begins(cluster: &ClusterDir, file: &mut ClusterFile) -
 pub(super) fn stillborn(core: &Core, cluster: &ClusterDir) {
     let strike = || {
         core.volume_at(cluster.path()).map_or(Ok(()), |volume| volume.check())?;
-        let _held = cluster.lock()?;
         on_record(cluster)
     };
     if let Err(error) = strike() {
