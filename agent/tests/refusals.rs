@@ -78,9 +78,10 @@ fn a_cluster_whose_etcd_was_cleaned_away_is_not_built_again_and_one_that_was_tor
     assert_eq!(fails(&mut world, &before[..before.rfind('\n').unwrap() + 1]).outcome, RunOutcome::Succeeded);
     let refused = fails(&mut world, &all);
     let refusal = refusal(&refused);
-    let told = "has cleaned 1 of 2 hosts of the cluster's etcd (172.30.0.11): what was in the cluster is gone";
+    let told = "has cleaned 1 of 2 hosts of the cluster's etcd (172.30.0.11), not 172.30.0.12: `rke up` would build";
     assert!(refusal.message.contains(told) && !refusal.retryable, "{refusal:?}");
-    assert!(refusal.remedy.starts_with("Remove the cluster"), "{refusal:?}");
+    assert!(refusal.remedy.starts_with("To keep the data, first save a snapshot of a member"), "{refusal:?}");
+    assert!(refusal.remedy.contains("Then remove the cluster (again"), "{refusal:?}");
     world.behave(&format!("cat {}; exit 0", capture("B27-remove-force-final").display()));
     assert_eq!(world.play(Remove).outcome, RunOutcome::Succeeded);
 }

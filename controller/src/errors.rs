@@ -129,9 +129,9 @@ fn meaning(class: FailureClass) -> (&'static str, Passing, &'static str) {
             "Retry: images are there by then. If it fails again, look at the add-on's job and pods in kube-system.",
         ),
         F::State => (
-            "RKE's state is missing, torn, older than known, or another cluster's, or a removal has cleaned the cluster's etcd: rke was kept from running on it",
+            "RKE's state is missing, torn, older than known, or another cluster's, or a removal that failed has cleaned hosts of the cluster's etcd, or may have: rke was kept from running on it",
             Passing::No,
-            "`recover-state` brings the newest good generation back, or what the cluster itself keeps. Do not remove files. A cluster whose etcd was cleaned is to be removed and created anew.",
+            "`recover-state` brings the newest good generation back, or what the cluster itself keeps. Do not remove files. Where hosts of etcd were cleaned the message names them, and the remedy says how data that are still there are kept; once they are in order, say so on the bastion with `cratekube-agent forget-cleaned`.",
         ),
         F::Volume => (
             "the state volume is full, read-only, wrong or gone",

@@ -35,6 +35,13 @@ Example:
   # The operation said that another machine answers at 10.0.0.12, and it was exchanged on purpose:
   cratekube-agent forget-host-key --environment prod --cluster web --host 10.0.0.12";
 
+const CLEANED_EXAMPLES: &str = "\
+Example, as the agent's user, so that it can read the record afterwards:
+  # A removal failed, and its cluster is refused since. What is on record of that:
+  sudo -u cratekube-agent cratekube-agent forget-cleaned --environment prod --cluster web
+  # Its etcd was looked at on each host, or was restored by hand:
+  sudo -u cratekube-agent cratekube-agent forget-cleaned --environment prod --cluster web --in-order";
+
 /// Runs RKE beside the state volume on a bastion, on behalf of the CrateKube controller.
 #[derive(Debug, Parser)]
 #[command(name = "cratekube-agent", version, after_help = EXAMPLES)]
@@ -82,6 +89,20 @@ pub enum Command {
         /// Address of the host, as the cluster's spec has it.
         #[arg(long, value_name = "ADDRESS")]
         host: String,
+    },
+    /// Show which hosts a removal that failed has cleaned, or forget it, so that the cluster is built on them again.
+    #[command(after_help = CLEANED_EXAMPLES)]
+    ForgetCleaned {
+        /// The cluster's environment.
+        #[arg(long)]
+        environment: EnvironmentName,
+        /// The cluster.
+        #[arg(long)]
+        cluster: ClusterName,
+        /// The data of the cluster are in its etcd, on these hosts: forget it. Where they are not, the next run
+        /// builds an empty cluster.
+        #[arg(long)]
+        in_order: bool,
     },
     /// Do the step of one run (started by its supervisor).
     #[command(hide = true)]

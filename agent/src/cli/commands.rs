@@ -24,6 +24,8 @@ use crate::identity::token_source::ReadTokenError;
 use crate::link::dial::Tcp;
 use crate::ssh::known::{self, KnownHostsFault};
 use crate::step;
+use crate::volume::VolumeError;
+use crate::volume::cleaned::{self, Cleaned};
 use crate::volume::identity::{self as volume, VolumeRefusal};
 
 /// Why a command could not do what it was asked.
@@ -50,6 +52,9 @@ pub enum CliError {
     /// The volume is not made.
     #[error("cannot make a state volume: {0}")]
     Volume(#[from] VolumeRefusal),
+    /// What is on a state volume cannot be used.
+    #[error(transparent)]
+    Record(#[from] VolumeError),
     /// The record of hosts' keys cannot be used.
     #[error(transparent)]
     HostKeys(#[from] KnownHostsFault),
@@ -74,6 +79,9 @@ pub(super) fn run(cli: Cli, out: &mut (impl Write + Send), err: &mut impl Write)
         }
         Command::ForgetHostKey { environment, cluster, host } => {
             forget(&settings(config)?.0, &environment, &cluster, &host, out)
+        }
+        Command::ForgetCleaned { environment, cluster, in_order } => {
+            forget_cleaned(&settings(config)?.0, (&environment, &cluster), in_order, out)
         }
         Command::Doctor => runtime()?.block_on(look(config, &clock, out)),
         Command::Enroll(args) => runtime()?.block_on(join(config, &args, &clock, out, err)),
@@ -115,6 +123,34 @@ fn forget(
         writeln!(out, "no key of {host} is on record for {environment}/{cluster}")?;
     }
     Ok(forgotten)
+}
+
+/// Shows which hosts of a cluster were cleaned, on every volume that has it, and forgets it if they are in order.
+fn forget_cleaned(
+    config: &AgentConfig,
+    of: (&EnvironmentName, &ClusterName),
+    in_order: bool,
+    out: &mut impl Write,
+) -> Result<bool, CliError> {
+    let mut found = false;
+    for root in &config.volumes.paths {
+        let Some(Cleaned { hosts, removals }) = cleaned::on_record(root, of, in_order)? else { continue };
+        let verb = if in_order { "forgot" } else { "on record" };
+        for host in hosts {
+            writeln!(out, "{verb}: {host} was cleaned by a removal that did not come to its end")?;
+        }
+        for attempt in removals {
+            writeln!(out, "{verb}: removal {attempt}, of which it is not known which hosts it has cleaned")?;
+        }
+        found = true;
+    }
+    let (environment, cluster) = of;
+    match (found, in_order) {
+        (false, _) => writeln!(out, "no cleaned host is on record for {environment}/{cluster}")?,
+        (true, false) => writeln!(out, "nothing was forgotten: say --in-order once etcd is whole on these hosts")?,
+        (true, true) => {}
+    }
+    Ok(found && in_order)
 }
 
 async fn look(file: Option<&Path>, clock: &Clock, out: &mut impl Write) -> Result<bool, CliError> {

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cratekube_common::domain::cluster::spec::NodeRole;
 use cratekube_common::domain::failure::{Failure, FailureClass};
 use cratekube_common::domain::generation::Manifest;
 use cratekube_common::domain::run::{Assignment, Rotation, RunOutcome, RunReport};
 use cratekube_common::domain::task::TaskKind;
 use cratekube_common::rke::render::SshAccess;
-use cratekube_common::rke::state;
+use cratekube_common::rke::state::{self, StateFacts};
 use cratekube_common::runtime::{fault, files};
 use tokio::sync::watch;
 
@@ -23,6 +24,7 @@ use super::attend::{self, Live};
 use super::core::{Core, internal};
 use super::finish;
 use super::held::Wish;
+use super::hosts;
 use super::predecessor;
 use super::recover::{self, Over};
 use super::removed;
@@ -221,10 +223,10 @@ impl Preparation<'_> {
             refusal.journal = Some(journal.clone());
             refusal
         };
-        self.pass(&cluster, &file, &journal).map_err(noted)
+        self.pass(&cluster, file, &journal).map_err(noted)
     }
 
-    fn pass(&self, cluster: &ClusterDir, file: &ClusterFile, journal: &Journal) -> Result<Prepared, Box<Refusal>> {
+    fn pass(&self, cluster: &ClusterDir, claimed: ClusterFile, journal: &Journal) -> Result<Prepared, Box<Refusal>> {
         let rotation = self.rotation();
         let argv = self.argv(journal, rotation.as_ref())?;
         let offered = Accepted { fence: self.assignment.fence, attempt: self.assignment.attempt };
@@ -233,15 +235,17 @@ impl Preparation<'_> {
         predecessor::has_ended(self.core, cluster, accepted.filter(|last| *last != offered))?;
         let lock = cluster.lock()?;
         finish::seal_leftover(self.core, cluster)?;
+        let mut file = hosts::on_record(cluster)?.unwrap_or(claimed);
         self.enough_space(cluster)?;
-        let (source, pass) = self.gate(cluster, file).map_err(|e| match e {
+        let (source, pass) = self.gate(cluster, &file).map_err(|e| match e {
             GateError::Refused(failure) => Refusal::of(*failure),
             GateError::Volume(error) => error.into(),
         })?;
         fence::accept(&cluster.fence(), offered)?;
         files::make_child(journal.dir()).map_err(VolumeError::io("make", journal.dir()))?;
         let cwd = self.lay_ground(cluster, journal, pass.ground, rotation.as_ref())?;
-        let record = self.record((cluster, journal, &cwd), argv, rotation, pass, self.left_hosts(file));
+        self.tell_of_hosts(cluster, &mut file, &pass)?;
+        let record = self.record((cluster, journal, &cwd), argv, rotation, pass, self.left_hosts(&file));
         journal.write_run(&record)?;
         let removed_before = self.removed_before(cluster);
         Ok(Prepared { journal: journal.clone(), record, cluster: cluster.clone(), lock, source, removed_before })
@@ -256,6 +260,20 @@ impl Preparation<'_> {
             ca_sha256: None,
             hosts: BTreeSet::new(),
             wiped: BTreeSet::new(),
+            removing: BTreeSet::new(),
+        }
+    }
+
+    /// Puts on record what the run may do to its hosts, before it can.
+    fn tell_of_hosts(&self, cluster: &ClusterDir, file: &mut ClusterFile, pass: &Pass) -> Result<(), VolumeError> {
+        match self.assignment.kind {
+            TaskKind::Remove if !self.removed_before(cluster) => {
+                hosts::removal_begins(cluster, file, self.assignment.attempt)
+            }
+            kind if kind.builds() && file.hosts.is_empty() && pass.etcd_hosts.is_empty() => {
+                hosts::first_build_begins(cluster, file)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -276,7 +294,7 @@ impl Preparation<'_> {
         let known = self.assignment.known.as_ref();
         if !self.assignment.kind.trusts_working() || self.removed_before(cluster) {
             let ca_before = file.ca_sha256.clone();
-            return Ok((None, Pass { ground: Ground::Working, ca_before }));
+            return Ok((None, Pass { ground: Ground::Working, ca_before, etcd_hosts: Vec::new() }));
         }
         let newest = generations.newest()?;
         let newest_good = generations.newest_verified()?;
@@ -284,6 +302,8 @@ impl Preparation<'_> {
         let found = digest::files(&working, &SEALED).map_err(VolumeError::io("read", &working))?;
         let bytes = files::read_optional(&working.join(STATE)).map_err(VolumeError::io("read", &working))?;
         let state = bytes.as_deref().map(state::inspect);
+        let put_back = newest_good.as_ref().filter(|_| self.assignment.kind.goes_on() && !matches!(state, Some(Ok(_))));
+        let put_back = put_back.map(|good| state_of(&generations, good.number)).transpose()?.flatten();
         let facts = Facts {
             kind: self.assignment.kind,
             known,
@@ -294,7 +314,10 @@ impl Preparation<'_> {
             working: &found,
             state: state.as_ref().map(Result::as_ref),
             removed: cluster.is_removed(),
+            put_back: put_back.as_ref(),
             wiped: &file.wiped,
+            untold: !file.removing.is_empty(),
+            wanted_etcd: &self.wanted_etcd(),
         };
         if self.assignment.kind != TaskKind::RecoverState {
             return gate::decide(&facts).map(|pass| (None, pass)).map_err(GateError::Refused);
@@ -384,6 +407,11 @@ impl Preparation<'_> {
         Ok(std::iter::once(self.rke.path.display().to_string()).chain(arguments).collect())
     }
 
+    /// Hosts that are to have the cluster's etcd.
+    fn wanted_etcd(&self) -> BTreeSet<String> {
+        self.assignment.spec.nodes_with(NodeRole::Etcd).map(|node| node.address.clone()).collect()
+    }
+
     /// Hosts that carry the cluster and are not in its description any more.
     fn left_hosts(&self, file: &ClusterFile) -> Vec<String> {
         let wanted = |host: &String| self.assignment.spec.nodes.iter().any(|node| node.address == *host);
@@ -420,6 +448,7 @@ impl Preparation<'_> {
             wanted_hosts: assignment.spec.nodes.iter().map(|n| n.address.clone()).collect(),
             left_hosts,
             ca_before: pass.ca_before,
+            etcd_hosts: pass.etcd_hosts,
             recovery: assignment.recovery,
             rotation,
             warnings: match pass.ground {
@@ -446,6 +475,13 @@ impl Preparation<'_> {
             created_at: self.core.clock.now(),
         }
     }
+}
+
+/// What the state of a generation says, where it can be read.
+fn state_of(generations: &Generations, number: u64) -> Result<Option<StateFacts>, VolumeError> {
+    let content = generations.content(number)?;
+    let state = content.iter().find(|(name, _)| name == STATE);
+    Ok(state.and_then(|(_, bytes)| state::inspect(bytes).ok()))
 }
 
 /// The generation that was asked for, or why it cannot be used.

@@ -163,6 +163,7 @@ mod tests {
                 ca_sha256: None,
                 hosts: BTreeSet::new(),
                 wiped: BTreeSet::new(),
+                removing: BTreeSet::new(),
             }
         }
 

@@ -19,6 +19,7 @@ use super::attend::{self, Live};
 use super::core::Core;
 use super::finish;
 use super::held::{Taken, Whose, Wish};
+use super::hosts;
 use crate::run::journal::{Journal, Mark, ProcessId, RunRecord};
 use crate::run::machine::{self, Journaled, Step};
 use crate::volume::VolumeError;
@@ -121,6 +122,7 @@ fn read_run(
         (Some(record), _) => (record.attempt, record.fence),
         (None, Some(report)) => (report.attempt, report.fence),
         (None, None) => {
+            hosts::stillborn(core, dir);
             clear_stillborn(journal);
             return Ok(None);
         }

@@ -72,6 +72,9 @@ pub struct RunRecord {
     /// How state is to be brought back.
     #[serde(default)]
     pub recovery: Option<Recovery>,
+    /// Hosts of the cluster's etcd, by the state that the run starts on.
+    #[serde(default)]
+    pub etcd_hosts: Vec<String>,
     /// Which certificates are renewed; only for that kind of task.
     #[serde(default)]
     pub rotation: Option<Rotation>,

@@ -92,7 +92,7 @@ impl<'a> Watch<'a> {
             reserve::give_up(&self.reserve);
         }
         let kept = self.log.finish();
-        let _as_far_as_possible = self.log.sync();
+        let synced = self.log.sync();
         let reached = self.time.reached();
         Ok(ExitRecord {
             exit: Some(ended_with(status)),
@@ -101,7 +101,7 @@ impl<'a> Watch<'a> {
             ended_at,
             output_bytes: kept.bytes,
             dropped_bytes: kept.dropped,
-            output_failed: kept.failed,
+            output_failed: kept.failed || synced.is_err(),
             timed_out: reached.is_some(),
             reached,
         })

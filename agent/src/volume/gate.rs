@@ -17,8 +17,9 @@
 //! - `rke remove` runs on a copy and could do without the state. It passes the same gate all the same:
 //!   a volume whose files are not what was sealed is not understood, and nothing is torn down on what
 //!   is not understood. The remedy names the generation to put back.
-//! - Where a removal has cleaned most of the cluster's etcd and then failed, nothing is built again. `rke up`
-//!   would make an empty cluster under the old name and CA, which the nodes that were left out do not join.
+//! - Where a removal that failed has cleaned hosts of the cluster's etcd, or may have, nothing is built on them.
+//!   Without most of them `rke up` makes an empty cluster under the old name and CA, beside data that are still on
+//!   the others. Without a few it succeeds, and leaves their members dead: those are to be taken out first.
 
 use std::collections::BTreeSet;
 
@@ -51,8 +52,14 @@ pub struct Facts<'a> {
     pub state: Option<Result<&'a StateFacts, &'a StateFault>>,
     /// True when the cluster was removed.
     pub removed: bool,
+    /// What the state of the newest good generation says; only where that in `working/` cannot be read.
+    pub put_back: Option<&'a StateFacts>,
     /// Hosts that a removal which did not come to its end has cleaned.
     pub wiped: &'a BTreeSet<String>,
+    /// True when of a removal that was begun it is not known which hosts it has cleaned.
+    pub untold: bool,
+    /// Hosts that are to have the cluster's etcd, by this run's description.
+    pub wanted_etcd: &'a BTreeSet<String>,
 }
 
 /// What `rke` is to find.
@@ -82,6 +89,8 @@ pub struct Pass {
     pub ground: Ground,
     /// The CA that must still be there after the run; none for a cluster that never had one.
     pub ca_before: Option<String>,
+    /// Hosts of the cluster's etcd, by the state that the run starts on.
+    pub etcd_hosts: Vec<String>,
 }
 
 /// Decides.
@@ -91,8 +100,11 @@ pub struct Pass {
 pub fn decide(facts: &Facts<'_>) -> Result<Pass, Box<Failure>> {
     let ca_before = facts.ca_on_record.or_else(|| facts.known?.ca_sha256.as_deref()).map(str::to_owned);
     let ground = examine(facts)?;
-    has_its_data(facts)?;
-    Ok(Pass { ground, ca_before })
+    let etcd_hosts = etcd_hosts(facts, ground);
+    if facts.kind.goes_on() {
+        has_its_data(facts, &etcd_hosts)?;
+    }
+    Ok(Pass { ground, ca_before, etcd_hosts })
 }
 
 /// Decides where state is brought back from. `named` is the generation that was asked for, or why it
@@ -105,7 +117,7 @@ pub fn recover(facts: &Facts<'_>, named: Option<Result<&Manifest, String>>) -> R
         return Err(refuse("this cluster was removed".into(), "Create a new cluster; its name is free again.".into()));
     }
     let ca = facts.ca_on_record.or_else(|| facts.known?.ca_sha256.as_deref());
-    let pass = Pass { ground: Ground::Working, ca_before: ca.map(str::to_owned) };
+    let pass = Pass { ground: Ground::Working, ca_before: ca.map(str::to_owned), etcd_hosts: Vec::new() };
     same_ca(facts)?;
     let Some(named) = named else {
         check_known(facts)?;
@@ -141,25 +153,28 @@ fn examine(facts: &Facts<'_>) -> Result<Ground, Box<Failure>> {
     }
 }
 
-/// Most of the cluster's etcd must be where it was: there are the data of the cluster.
-fn has_its_data(facts: &Facts<'_>) -> Result<(), Box<Failure>> {
-    let goes_on = facts.kind.builds() || facts.kind == TaskKind::RotateCertificates;
-    let Some(Ok(state)) = facts.state.filter(|_| goes_on) else { return Ok(()) };
-    let etcd = state.nodes.iter().filter(|node| node.roles.contains(&NodeRole::Etcd));
-    let (gone, left): (Vec<&str>, Vec<&str>) =
-        etcd.map(|node| node.address.as_str()).partition(|host| facts.wiped.contains(*host));
-    if gone.is_empty() || left.len() > gone.len() {
-        return Ok(());
+/// Hosts of the cluster's etcd, by the state that the run will find.
+fn etcd_hosts(facts: &Facts<'_>, ground: Ground) -> Vec<String> {
+    let state = match ground {
+        Ground::PutBack(_) => facts.put_back,
+        Ground::Working => facts.state.and_then(Result::ok),
+        Ground::Fresh => None,
+    };
+    let nodes = state.map_or(&[][..], |state| &state.nodes).iter();
+    nodes.filter(|node| node.roles.contains(&NodeRole::Etcd)).map(|node| node.address.clone()).collect()
+}
+
+/// The cluster's etcd must be where it was: there are the data of the cluster.
+fn has_its_data(facts: &Facts<'_>, etcd: &[String]) -> Result<(), Box<Failure>> {
+    let (cleaned, left): (Vec<&String>, Vec<&String>) = etcd.iter().partition(|host| facts.wiped.contains(*host));
+    if !cleaned.is_empty() && left.len() <= cleaned.len() {
+        return Err(cleaned::most(&cleaned, &left));
     }
-    Err(refuse(
-        format!(
-            "a removal that did not come to its end has cleaned {} of {} hosts of the cluster's etcd ({}): what was in the cluster is gone",
-            gone.len(),
-            gone.len() + left.len(),
-            gone.join(", ")
-        ),
-        "Remove the cluster (again), then create it anew under its name: its hosts are clean then, and so is what it left in the cloud.".into(),
-    ))
+    if facts.untold && !etcd.is_empty() {
+        return Err(cleaned::untold(etcd));
+    }
+    let wanted: Vec<&String> = cleaned.into_iter().filter(|host| facts.wanted_etcd.contains(*host)).collect();
+    if wanted.is_empty() { Ok(()) } else { Err(cleaned::few(&wanted, &left)) }
 }
 
 /// What the controller knows must be on the volume.
@@ -295,5 +310,6 @@ fn refuse(message: String, remedy: String) -> Box<Failure> {
     Box::new(Failure { class: FailureClass::State, message, line: None, retryable: false, remedy })
 }
 
+mod cleaned;
 #[cfg(test)]
 mod tests;

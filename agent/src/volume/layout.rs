@@ -52,6 +52,9 @@ pub struct ClusterFile {
     /// is gone.
     #[serde(default)]
     pub wiped: BTreeSet<String>,
+    /// Removals that were begun, and of which it is not known (yet, or for good) which hosts they have cleaned.
+    #[serde(default)]
+    pub removing: BTreeSet<AttemptId>,
 }
 
 /// The directory of one cluster.
@@ -389,6 +392,7 @@ mod tests {
             ca_sha256: None,
             hosts: BTreeSet::new(),
             wiped: BTreeSet::new(),
+            removing: BTreeSet::new(),
         }
     }
 

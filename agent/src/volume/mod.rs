@@ -7,12 +7,14 @@
 //! - [`fence`]: the highest fence ever accepted.
 //! - [`generations`]: immutable, numbered copies of the state.
 //! - [`gate`]: whether `rke` may start on what is there.
+//! - [`cleaned`]: an operator says that cleaned hosts are in order again.
 //! - [`scrub`]: reads again what is sealed.
 //! - [`tombstone`]: what is kept of a removed cluster, and until when; [`shred`]: what becomes of it then.
 //! - [`reserve`]: space kept back so that a result can be written to a full volume.
 //!
 //! Every fault is a [`VolumeError`], and each of those is a [`Failure`] that a user can act on.
 
+pub mod cleaned;
 pub mod digest;
 pub mod fence;
 pub mod gate;

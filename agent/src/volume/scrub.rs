@@ -114,6 +114,7 @@ mod tests {
             ca_sha256: None,
             hosts: std::collections::BTreeSet::new(),
             wiped: std::collections::BTreeSet::new(),
+            removing: std::collections::BTreeSet::new(),
         };
         let (cluster, _) = layout.claim(&file).unwrap();
         fs::write(cluster.working().join(STATE), fixtures::ca("blue").state(&["10.0.0.1"])).unwrap();

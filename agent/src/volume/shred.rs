@@ -179,6 +179,7 @@ mod tests {
             ca_sha256: None,
             hosts: BTreeSet::new(),
             wiped: BTreeSet::new(),
+            removing: BTreeSet::new(),
         };
         let (dir, _) = layout.claim(&file).unwrap();
         for place in ["generations/000001/cluster.rkestate", "runs/a/aside/cluster.rkestate", "working/kube.yml"] {

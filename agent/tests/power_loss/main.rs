@@ -265,6 +265,7 @@ fn hostile_row_58_a_name_that_is_used_again_is_either_of_the_two_clusters() {
         ca_sha256: None,
         hosts: std::collections::BTreeSet::new(),
         wiped: std::collections::BTreeSet::new(),
+        removing: std::collections::BTreeSet::new(),
     };
     let (cluster, _) = Layout::open(&volume).unwrap().claim(&file(1)).unwrap();
     files::write_atomic(&cluster.removed(), b"{}").unwrap();

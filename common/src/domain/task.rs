@@ -45,6 +45,12 @@ impl TaskKind {
         matches!(self, Self::Provision | Self::Reconfigure)
     }
 
+    /// True when `rke up` goes on with the cluster as it is: building on it, or with new certificates.
+    #[must_use]
+    pub fn goes_on(self) -> bool {
+        self.builds() || self == Self::RotateCertificates
+    }
+
     /// True when `rke` does the task; a step of our own does every other one.
     #[must_use]
     pub fn is_rke(self) -> bool {

@@ -39,7 +39,7 @@ pub struct Evidence {
     pub skipped: BTreeSet<String>,
     /// Hosts that were cleaned.
     pub cleaned: BTreeSet<String>,
-    /// Hosts on which the cleaner was started: what they kept of the cluster may be gone.
+    /// Hosts on which the cleaner was about to be started: what they kept of the cluster may be gone.
     pub wiped: BTreeSet<String>,
     /// Hosts that left the cluster but could not be cleaned, each with the whole line.
     pub uncleaned: BTreeMap<String, String>,
@@ -115,7 +115,8 @@ impl Evidence {
             if let Some(host) = bracketed(&line.message(), "host [") {
                 self.overflowed |= !put(&mut self.cleaned, host);
             }
-        } else if line.starts_with("[kube-cleaner] Successfully started [kube-cleaner] container on host [") {
+        } else if line.starts_with("Starting container [kube-cleaner] on host [") {
+            // Not the line that says that it was started: it may be at its work before that is written.
             if let Some(host) = bracketed(&line.message(), "host [") {
                 self.overflowed |= !put(&mut self.wiped, host);
             }

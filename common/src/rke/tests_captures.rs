@@ -370,6 +370,22 @@ fn hostile_row_69_a_host_that_left_is_believed_to_be_gone_only_when_rke_cleaned_
 }
 
 #[test]
+fn a_host_counts_as_wiped_from_the_line_before_its_cleaner_is_started_and_not_where_there_is_no_image_for_it() {
+    for (name, wiped) in [
+        ("04d-remove-force-no-state", &[][..]),
+        ("04g-remove-force-with-state-no-images", &[]),
+        ("B19a-remove-force-single", &["172.30.0.12"]),
+        ("B21c-remove-force-worker-unreachable", &["172.30.0.11"]),
+    ] {
+        let output = read(name).output;
+        let started = b"[kube-cleaner] Successfully started";
+        let end = output.windows(started.len()).position(|found| found == started).unwrap_or(output.len());
+        let (evidence, _) = watch(TaskKind::Remove, &output[..end], 4096);
+        assert_eq!(Vec::from_iter(&evidence.wiped), wiped, "{name}");
+    }
+}
+
+#[test]
 fn the_verdict_does_not_depend_on_how_the_output_is_cut() {
     for name in [
         "02b-up-wrong-ssh-key",

@@ -170,12 +170,13 @@ fn without_network_or_dns_there_is_no_success_without_the_other_add_ons_there_is
 }
 
 #[test]
-fn a_host_counts_as_wiped_once_its_cleaner_was_started_whatever_came_of_it() {
+fn a_host_counts_as_wiped_as_soon_as_its_cleaner_is_being_started_whatever_came_of_it() {
     let events = [
         "info|[hosts] Cleaning up host [a]",
         "info|[hosts] Running cleaner container on host [a]",
-        "info|[kube-cleaner] Successfully started [kube-cleaner] container on host [b]",
-        "info|[worker] Successfully started [rke-log-linker] container on host [c]",
+        "info|Starting container [kube-cleaner] on host [b], try #1",
+        "info|Starting container [rke-log-cleaner] on host [c], try #1",
+        "warning|[kube-cleaner] Can't pull Docker image [rancher/rke-tools:v0.1.80] on host [d]: no route",
     ];
     let evidence = evidence(TaskKind::Remove, &events);
     assert_eq!((evidence.wiped, evidence.cleaned), (["b".to_owned()].into(), [].into()));

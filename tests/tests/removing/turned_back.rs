@@ -131,6 +131,28 @@ async fn a_removal_that_was_cancelled_before_its_rke_cleaned_a_host_is_turned_ba
 }
 
 #[tokio::test]
+async fn a_removal_that_was_cancelled_while_a_cleaner_was_being_started_is_not_turned_back() -> anyhow::Result<()> {
+    let mut world = impatient().await?;
+    built(&world).await?;
+    // What follows is "Successfully started [kube-cleaner]": that is never written.
+    let gate = world.gate("Starting container [kube-cleaner] on host")?;
+    let accepted = world.client.delete(&format!("{WEB}?reason=story")).await?.expect(202)?;
+    let passage = gate.reached().await?;
+    let path = format!("{}/cancel", accepted.header("location"));
+    world.client.post(&path, &json!({})).await?.expect(202)?;
+    let cancelled = world.client.ended(accepted.header("location")).await?;
+    drop(passage);
+    assert_eq!((&cancelled["state"], states(&cancelled)[3].1), (&json!("cancelled"), "cancelled"), "{cancelled:#}");
+    let runs = world.rke.runs()?.len();
+    let refused = provisioned(&world).await?;
+    let failure = &refused["attempts"].as_array().unwrap().last().unwrap()["failure"];
+    assert_eq!((&refused["state"], &failure["class"]), (&json!("failed"), &json!("state")), "{refused:#}");
+    assert!(failure["message"].as_str().unwrap().contains("192.0.2.11"), "{failure:#}");
+    assert_eq!(world.rke.runs()?.len(), runs, "rke is not started");
+    world.finish().await
+}
+
+#[tokio::test]
 async fn a_cluster_whose_etcd_rke_cleaned_away_is_not_built_again_and_is_removed_and_made_anew() -> anyhow::Result<()> {
     let world = impatient().await?;
     built(&world).await?;
@@ -143,9 +165,9 @@ async fn a_cluster_whose_etcd_rke_cleaned_away_is_not_built_again_and_is_removed
     assert_eq!(refused["state"], "failed", "{refused:#}");
     let failure = &refused["attempts"].as_array().unwrap().last().unwrap()["failure"];
     assert_eq!((&failure["class"], &failure["retryable"]), (&json!("state"), &json!(false)), "{failure:#}");
-    let told = "has cleaned 1 of 1 hosts of the cluster's etcd (192.0.2.11): what was in the cluster is gone";
+    let told = "has cleaned 1 of 1 hosts of the cluster's etcd (192.0.2.11): `rke up` would build an empty";
     assert!(failure["message"].as_str().unwrap().contains(told), "{failure:#}");
-    assert!(failure["remedy"].as_str().unwrap().starts_with("Remove the cluster (again), then create it anew"));
+    assert!(failure["remedy"].as_str().unwrap().contains("Then remove the cluster (again"), "{failure:#}");
     assert_eq!(world.rke.runs()?.len(), runs, "rke is not started");
     let operation = removed(&world, "hosts_terminated=true").await?;
     assert_eq!(states(&operation), STEPS.map(|step| (step, "succeeded")), "{operation:#}");

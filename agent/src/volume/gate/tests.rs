@@ -50,7 +50,10 @@ fn nothing() -> Facts<'static> {
         working: &[],
         state: None,
         removed: false,
+        put_back: None,
         wiped: &NO_HOSTS,
+        untold: false,
+        wanted_etcd: &NO_HOSTS,
     }
 }
 
@@ -89,27 +92,6 @@ fn a_sound_cluster_passes_with_its_ca_and_a_changed_description() {
     let pass = decide(&sound).unwrap();
     assert_eq!((pass.ground, pass.ca_before.as_deref()), (Ground::Working, Some("ca")));
     assert!(message(&Facts { removed: true, ..sound }).contains("removed"));
-}
-
-#[test]
-fn a_cluster_whose_etcd_was_mostly_cleaned_away_is_not_built_again_and_can_be_removed() {
-    let node = |address: &str, role| StateNode { address: address.into(), hostname: None, roles: vec![role] };
-    let etcd = ["a", "b", "c"].map(|host| node(host, NodeRole::Etcd));
-    let facts = StateFacts { nodes: [&etcd[..], &[node("w", NodeRole::Worker)]].concat(), ..state("ca") };
-    let (newest, working) = (manifest(3, "s", true), [file(STATE, "s")]);
-    let base = Facts { newest: Some(&newest), working: &working, state: Some(Ok(&facts)), ..nothing() };
-    let hosts = |named: &[&str]| named.iter().map(|host| (*host).to_owned()).collect::<BTreeSet<_>>();
-    for stays in [&["w"][..], &["c", "w"]] {
-        assert!(decide(&Facts { wiped: &hosts(stays), ..base }).is_ok(), "{stays:?}");
-    }
-    let most = hosts(&["a", "c"]);
-    for kind in [TaskKind::Provision, TaskKind::Reconfigure, TaskKind::RotateCertificates] {
-        let refused = message(&Facts { kind, wiped: &most, ..base });
-        assert!(refused.contains("has cleaned 2 of 3 hosts of the cluster's etcd (a, c)"), "{kind}: {refused}");
-    }
-    for kind in [TaskKind::Remove, TaskKind::Verify] {
-        assert!(decide(&Facts { kind, wiped: &most, ..base }).is_ok(), "{kind}");
-    }
 }
 
 #[test]
@@ -281,3 +263,6 @@ fn hostile_row_58_a_damaged_state_stops_a_removal_too() {
     let first = Facts { newest: Some(&torn), newest_good: None, working: &working, state: Some(Err(&fault)), ..base };
     assert_eq!(decide(&first).unwrap().ground, Ground::Fresh);
 }
+
+#[path = "tests_cleaned.rs"]
+mod cleaned;

@@ -15,8 +15,9 @@ use crate::rest::query::{self, Params};
 use crate::rest::state::RestState;
 
 /// Bring a cluster to its spec again that failed or is degraded, after its state was brought back for
-/// example, or whose removal was cancelled or has failed. `rke` goes on from what is there, unless a removal has
-/// cleaned the cluster's etcd.
+/// example, or whose removal was cancelled or has failed. `rke` goes on from what is there. It is not
+/// started where a removal has cleaned hosts of the cluster's etcd, or may have, for it would build an empty cluster
+/// or leave a member of etcd dead; the failure names the hosts, and says how data that are still there are kept.
 #[utoipa::path(post, path = "/v1/environments/{env}/clusters/{name}/provision", tag = "clusters",
     params(("env" = String, Path, description = "Environment"), ("name" = String, Path, description = "Cluster"),
         crate::rest::openapi::IdempotencyHeader),
