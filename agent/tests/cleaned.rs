@@ -253,7 +253,10 @@ fn an_operator_says_that_the_hosts_which_may_have_been_cleaned_are_in_order() {
     let found = format!("removal {attempt}, of which it is not known which hosts it has cleaned\n");
     let only_told = "nothing was forgotten: say --in-order once etcd is whole on these hosts\n";
     assert_eq!(forget(&[]), (Some(1), format!("on record: {found}{only_told}")));
-    assert_eq!(forget(&["--in-order"]), (Some(0), format!("forgot: {found}")));
+    // For a moment a child of another test may have a copy of the lock's descriptor.
+    let mut tries = (0..1_000).map(|_| forget(&["--in-order"])).filter(|(_, said)| !said.contains("has not ended"));
+    assert_eq!(tries.next(), Some((Some(0), format!("forgot: {found}"))));
+    drop(tries);
     world.behave_well(&ca);
     let assignment = world.assignment(Provision);
     assert_eq!(agent.play(assignment).outcome, RunOutcome::Succeeded);

@@ -103,7 +103,7 @@ fn each_step_has_the_limit_of_its_kind_and_rke_those_of_its_runs_unless_it_has_o
         (limits.run, limits.silence, limits.phase)
     };
     assert_eq!(limits(&mut world, Provision), (minutes(120), minutes(20), minutes(45)));
-    assert_eq!(limits(&mut world, Freeze), (minutes(10), NEVER, NEVER));
+    assert_eq!(limits(&mut world, Freeze), (minutes(15), NEVER, NEVER));
     assert_eq!(limits(&mut world, Release), (minutes(7), NEVER, NEVER));
     remove_well(&world);
     assert_eq!(limits(&mut world, Remove), (minutes(9), minutes(20), minutes(45)));

@@ -27,7 +27,7 @@ fn autoscaler() -> Value {
 /// A world in which the API of a cluster that is dead is not waited for long.
 async fn impatient() -> anyhow::Result<World> {
     let operations = "attempts = 1\nconfirm_pause = \"0s\"";
-    World::with(programs!(), Setup { operations, ready_timeout: "4s", ..Setup::default() }).await
+    World::with(programs!(), Setup { operations, ready_timeout: "8s", ..Setup::default() }).await
 }
 
 /// Asks for the cluster's description again, and waits for the end of it.
