@@ -102,16 +102,16 @@ impl Sweep<'_> {
                 return Ok(self.report(journal, &scan, &plan, &Stuck::new()));
             }
             let (stuck, hope) = self.round(journal, &scan, &plan).await?;
+            let in_use = || format!("{} objects are still in use, for example: {}", stuck.len(), first(&stuck));
+            let told = if stuck.is_empty() { String::new() } else { in_use() };
+            (self.waits_for)(&told);
             let spent = self.clock.monotonic().saturating_sub(begun);
             if !hope || spent >= self.pace.patience {
                 return Ok(self.report(journal, &scan, &plan, &stuck));
             }
-            let mut told = String::new();
-            if !stuck.is_empty() {
-                told = format!("{} objects are still in use, for example: {}", stuck.len(), first(&stuck));
+            if !told.is_empty() {
                 (self.tell)(&told);
             }
-            (self.waits_for)(&told);
             tokio::time::sleep(backoff.next(0.5 + self.mint.chance() / 2.0)).await;
         }
     }
