@@ -75,11 +75,11 @@ async fn an_api_that_answers_and_takes_nothing_does_not_hold_a_removal_up_to_its
     let built = Built::plain().await?;
     built.api.fail("PATCH", "/resourcequotas/", 500, 10_000);
     let mut input = built.input(Freeze, Value::Null);
-    input.settings.limit = Some(std::time::Duration::from_secs(4));
+    input.settings.limit = Some(std::time::Duration::from_secs(12));
     let outcome = freeze::run(&input, &built.said).await;
     assert_eq!((outcome.failure, &outcome.findings["state"]), (None, &json!("unverified")), "{}", built.said.text());
     let warnings = outcome.warnings.join("; ");
-    assert!(warnings.contains("within 2 s, half of the step's limit (`steps.freeze`)"), "{warnings}");
+    assert!(warnings.contains("within 6 s, half of the step's limit (`steps.freeze`)"), "{warnings}");
     // What the cluster knows is asked for as long, and the removal goes on.
     built.api.fail("GET", "/api/v1/persistentvolumes", 500, 10_000);
     let input = StepInput { kind: Record, ..input };

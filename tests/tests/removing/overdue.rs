@@ -11,7 +11,7 @@ async fn a_step_that_is_over_its_own_limit_names_what_it_waited_for_and_the_sett
 -> anyhow::Result<()> {
     let setup = Setup {
         operations: "attempts = 1\nconfirm_pause = \"0s\"",
-        agent: "[steps]\nrelease = \"5s\"\n",
+        agent: "[steps]\nrelease = \"12s\"\n",
         ..Setup::default()
     };
     let mut world = World::with(programs!(), setup).await?;
@@ -23,7 +23,7 @@ async fn a_step_that_is_over_its_own_limit_names_what_it_waited_for_and_the_sett
     let release = &failed["tasks"][2];
     assert_eq!((&release["kind"], &release["state"]), (&json!("release"), &json!("failed")), "{failed:#}");
     let blocker = release["blocker"].as_str().unwrap();
-    for named in ["after 5 s, the limit of the step release", "releasing load balancers", "Service default/shop"] {
+    for named in ["after 12 s, the limit of the step release", "releasing load balancers", "Service default/shop"] {
         assert!(blocker.contains(named), "{named}: {blocker}");
     }
     assert!(blocker.contains(LOAD_BALANCER) && blocker.contains("`steps.release`"), "{blocker}");
