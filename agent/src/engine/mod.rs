@@ -1,6 +1,7 @@
 //! The engine: takes an assignment, runs `rke` under a supervisor, seals the state, reports.
 //!
-//! - `execute`: prepares the ground on the volume and starts the run.
+//! - `execute`: takes an assignment to its end.
+//! - `prepare`: prepares the ground on the volume, and starts the run.
 //! - `attend`: waits for its end, whoever started it, and follows its output.
 //! - `stop`: ends it when that is asked for.
 //! - `finish`: seals what it left, judges, writes the result.
@@ -28,6 +29,7 @@ mod held;
 mod hosts;
 mod inventory;
 mod predecessor;
+mod prepare;
 mod probe;
 mod recover;
 mod removed;

@@ -12,9 +12,9 @@ use cratekube_common::runtime::files;
 
 use super::attend::Live;
 use super::core::Core;
-use super::execute::Prepared;
 use super::finish::{self, Ended};
 use super::held::Whose;
+use super::prepare::Prepared;
 use crate::run::journal::Journal;
 use crate::volume::VolumeError;
 use crate::volume::generations::{Generations, KUBECONFIG, STATE, copy_files};

@@ -8,8 +8,8 @@ use cratekube_common::runtime::files;
 
 use super::attend::Live;
 use super::core::Core;
-use super::execute::Prepared;
 use super::finish;
+use super::prepare::Prepared;
 use super::recover::Over;
 
 /// What is said.

@@ -75,6 +75,12 @@ impl Step {
             Self::Finish => "finish",
         }
     }
+
+    /// Whether agents that have not taken the root over that stays are locked out by it.
+    #[must_use]
+    pub const fn may_leave_behind(self) -> bool {
+        matches!(self, Self::Switch | Self::Finish)
+    }
 }
 
 /// Why a step is not taken.

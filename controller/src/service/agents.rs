@@ -5,7 +5,6 @@ use cratekube_common::domain::id::{AgentId, OperationId};
 
 use super::presence::Seen;
 use super::{Actor, Service, ServiceError};
-use crate::plan::ca_rotation::Step;
 use crate::plan::policy;
 use crate::store::{AgentChanged, ChangeAgent, ForgetAgent, Forgotten, Page, PageRequest};
 
@@ -37,31 +36,6 @@ impl Service {
     pub async fn agent(&self, id: AgentId) -> Result<AgentNow, ServiceError> {
         let agent = self.store.agent(id).await?.ok_or(ServiceError::NotFound)?;
         Ok(self.now(agent))
-    }
-
-    /// Agents that may connect and whose certificate is not from this root, by name, at most so many. Not among
-    /// them are those whose certificate ended so long ago that they must be enrolled again anyway.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn agents_not_certified_by(&self, root: String, most: usize) -> Result<Vec<AgentNow>, ServiceError> {
-        let agents = self.store.agents_not_certified_by(root, self.clock.now(), most).await?;
-        Ok(agents.into_iter().map(|agent| self.now(agent)).collect())
-    }
-
-    /// Notes that a step of the rotation of the CA is taken, before it is.
-    ///
-    /// # Errors
-    /// When the store fails; the step must not be taken then.
-    pub async fn note_ca_step(
-        &self,
-        actor: &Actor,
-        step: Step,
-        root: String,
-        detail: String,
-    ) -> Result<(), ServiceError> {
-        let audit = actor.audit(&format!("ca.{}", step.as_str()), root, detail);
-        Ok(self.store.audit(audit, self.clock.now()).await?)
     }
 
     /// Cordons, uncordons or drains an agent; holds for its session at once.
@@ -125,7 +99,7 @@ impl Service {
         }
     }
 
-    fn now(&self, agent: Agent) -> AgentNow {
+    pub(super) fn now(&self, agent: Agent) -> AgentNow {
         let seen = self.presence.of(agent.id);
         let rke = agent.facts.as_ref().and_then(|facts| facts.rke.as_ref());
         let warnings = policy::warnings(rke, self.clock.now());

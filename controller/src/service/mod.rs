@@ -7,6 +7,7 @@
 pub mod agents;
 mod alarms;
 pub mod audit;
+pub mod ca;
 pub mod change;
 pub mod clusters;
 pub mod conversation;

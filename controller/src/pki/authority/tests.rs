@@ -1,3 +1,5 @@
+//! The authority: made once, opened as it was, rotated step by step, and found again after every interruption.
+
 use cratekube_common::runtime::clock::{self, ManualClock};
 use rcgen::{CertificateParams, KeyPair};
 

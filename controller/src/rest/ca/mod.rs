@@ -19,9 +19,6 @@ use super::state::RestState;
 use crate::pki::authority::{AuthorityNow, RootNow};
 use crate::service::agents::AgentNow;
 
-/// Agents that are named at most; there may be more.
-const MOST_NAMED: usize = 100;
-
 /// The CA as it is now.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CertificateAuthority)]
@@ -75,7 +72,7 @@ impl CaView {
     async fn of(state: &RestState, now: AuthorityNow) -> Result<Self, Problem> {
         let behind = match now.progress {
             None => None,
-            Some(_) => Some(behind(state, &now).await?.iter().map(BehindView::from).collect()),
+            Some(_) => Some(state.service.agents_behind(&now).await?.iter().map(BehindView::from).collect()),
         };
         let AuthorityNow { stays, goes, progress, shown } = now;
         let root = |root: RootNow, stays| RootView {
@@ -108,10 +105,6 @@ impl From<&AgentNow> for BehindView {
             last_seen_at: last_seen.map(|at| at.to_string()),
         }
     }
-}
-
-async fn behind(state: &RestState, now: &AuthorityNow) -> Result<Vec<AgentNow>, Problem> {
-    Ok(state.service.agents_not_certified_by(now.stays.fingerprint.clone(), MOST_NAMED).await?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,4 @@
 //! `POST /v1/admin/ca/{rotate,switch,roll-back,finish}`: the steps of a rotation.
-//!
-//! What a step means is decided in [`plan::ca_rotation`](crate::plan::ca_rotation). Here: nobody is locked out by
-//! mistake, and nothing is done that the audit log does not tell of.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -9,20 +6,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{BehindView, CaView, MOST_NAMED, behind};
+use super::{BehindView, CaView};
 use crate::pki::PkiError;
-use crate::pki::authority::AuthorityNow;
-use crate::plan::ca_rotation::{self, Step};
+use crate::plan::ca_rotation::Step;
 use crate::rest::caller::Caller;
 use crate::rest::problem::{Kind, Problem};
 use crate::rest::query::Params;
 use crate::rest::state::RestState;
 use crate::rest::{body, reason};
-use crate::service::agents::AgentNow;
-use crate::store::Bar;
-
-/// Agents that a problem names in its sentence; all are in its member `behind`.
-const IN_A_SENTENCE: usize = 5;
+use crate::service::ca::{CaStepError, WantedCaStep};
 
 /// Why a step is taken.
 #[derive(Debug, Serialize, ToSchema)]
@@ -98,93 +90,34 @@ async fn take(state: &RestState, caller: &Caller, request: Request, step: Step) 
     Params::read(request.uri(), &[])?;
     let (parts, sent) = request.into_parts();
     let document = body::json(&parts.headers, sent, state.limits.body_bytes).await?;
-    let leaves = matches!(step, Step::Switch | Step::Finish);
-    let (reason, leave_behind) = read(&document, leaves)?;
-    // What it is judged by holds until it is taken.
-    let turn = state.changeover.turn().await;
-    let before = turn.now();
-    ca_rotation::change(before.progress, step, state.service.clock.now()).map_err(|fault| problem(&fault.into()))?;
-    let behind = if leaves { behind(state, &before).await? } else { Vec::new() };
-    if !behind.is_empty() && !leave_behind {
-        return Err(left_behind(&behind));
-    }
-    let all = names(&behind, MOST_NAMED);
-    let detail = if behind.is_empty() { reason } else { format!("{reason} (left behind: {all})") };
-    // Before it is done: a step of which nobody can say who took it must not be.
-    let note = |detail| state.service.note_ca_step(caller.actor(), step, before.stays.fingerprint.clone(), detail);
-    note(detail).await?;
-    if step == Step::Finish {
-        leave_behind_for_good(state, caller, &before, leave_behind).await?;
-    }
-    let now = match turn.take(step).await {
-        Ok(now) => now,
-        Err(error) => {
-            note(format!("it could not be taken to its end: {error}")).await?;
-            return Err(problem(&error));
-        }
-    };
-    tracing::warn!(
-        step = step.as_str(),
-        stays = now.stays.fingerprint,
-        shown = now.shown,
-        by = caller.actor().subject,
-        "a step of the CA's rotation is taken"
-    );
+    let (reason, leave_behind) = read(&document, step)?;
+    let wanted = WantedCaStep { step, reason, leave_behind };
+    let now = state.service.take_ca_step(&state.changeover, caller.actor(), wanted).await?;
     Ok(Json(CaView::of(state, now).await?))
 }
 
-/// Agents that are left behind for good are revoked first: they could not connect, and their names and volumes are
-/// to be free for those that are enrolled in their places. It is looked again, for what was on its way to the store
-/// before is there by now.
-async fn leave_behind_for_good(
-    state: &RestState,
-    caller: &Caller,
-    before: &AuthorityNow,
-    leave_behind: bool,
-) -> Result<(), Problem> {
-    loop {
-        let left = behind(state, before).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        if !leave_behind {
-            return Err(left_behind(&left));
-        }
-        for now in left {
-            let reason = "left behind by the rotation of the CA".to_owned();
-            state.service.bar_agent(caller.actor(), now.agent.id, Bar::Revoke, reason).await?;
-        }
-    }
-}
-
-fn read(document: &Value, leaves: bool) -> Result<(String, bool), Problem> {
+fn read(document: &Value, step: Step) -> Result<(String, bool), Problem> {
     body::fields(document, |object| {
         let reason = reason::read(object);
-        let leave_behind = leaves && object.field("leave_behind").boolean().unwrap_or(false);
+        let leave_behind = step.may_leave_behind() && object.field("leave_behind").boolean().unwrap_or(false);
         reason.map(|reason| (reason, leave_behind))
     })
 }
 
-fn left_behind(behind: &[AgentNow]) -> Problem {
-    let named = names(behind, IN_A_SENTENCE);
-    let detail = format!("the certificate of {named} is not from the CA that stays");
-    let views: Vec<BehindView> = behind.iter().map(BehindView::from).collect();
-    Problem::new(Kind::AgentsBehind, detail).with_member("behind", json!(views))
-}
-
-fn names(agents: &[AgentNow], most: usize) -> String {
-    let named: Vec<&str> = agents.iter().take(most).map(|now| now.agent.name.as_str()).collect();
-    let more = agents.len().saturating_sub(named.len());
-    let named = named.join(", ");
-    if more == 0 { named } else { format!("{named} and at least {more} more") }
-}
-
-fn problem(error: &PkiError) -> Problem {
-    match error {
-        PkiError::Step(fault) => Problem::new(Kind::CaPhase, fault.to_string()),
-        error => {
-            tracing::error!(%error, "a step of the CA's rotation could not be taken to its end");
-            Problem::new(Kind::CaStep, "the controller's log says what went wrong")
+impl From<CaStepError> for Problem {
+    fn from(error: CaStepError) -> Self {
+        let told = error.to_string();
+        match error {
+            CaStepError::Service(error) => error.into(),
+            CaStepError::Behind(behind) => {
+                let views: Vec<BehindView> = behind.iter().map(BehindView::from).collect();
+                Self::new(Kind::AgentsBehind, told).with_member("behind", json!(views))
+            }
+            CaStepError::Pki(PkiError::Step(_)) => Self::new(Kind::CaPhase, told),
+            CaStepError::Pki(error) => {
+                tracing::error!(%error, "a step of the CA's rotation could not be taken to its end");
+                Self::new(Kind::CaStep, "the controller's log says what went wrong")
+            }
         }
     }
 }

@@ -1,3 +1,5 @@
+//! The steps of a rotation as administrators take them, and what each answers.
+
 use cratekube_common::domain::environment::Role;
 use cratekube_common::runtime::tls;
 use http::{Method, StatusCode};
