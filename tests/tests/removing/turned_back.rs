@@ -36,6 +36,19 @@ async fn provisioned(world: &World) -> anyhow::Result<Value> {
     world.client.ended(accepted.header("location")).await
 }
 
+/// Removes the cluster, and cancels that when `rke remove` has written a line with this text.
+async fn cancelled_after(world: &mut World, text: &str) -> anyhow::Result<()> {
+    let gate = world.gate(text)?;
+    let accepted = world.client.delete(&format!("{WEB}?reason=story")).await?.expect(202)?;
+    let passage = gate.reached().await?;
+    let path = format!("{}/cancel", accepted.header("location"));
+    world.client.post(&path, &json!({})).await?.expect(202)?;
+    let cancelled = world.client.ended(accepted.header("location")).await?;
+    drop(passage);
+    assert_eq!((&cancelled["state"], states(&cancelled)[3].1), (&json!("cancelled"), "cancelled"), "{cancelled:#}");
+    Ok(())
+}
+
 /// How many quotas and policies freeze the cluster, and how many replicas its autoscaler has.
 fn frost(world: &World) -> (usize, usize, Value) {
     let count = |(group, plural)| world.clusters.list(HOST, group, plural).len();
@@ -117,14 +130,7 @@ async fn a_removal_that_was_cancelled_before_its_rke_cleaned_a_host_is_turned_ba
     let mut world = World::whole(programs!()).await?;
     built(&world).await?;
     world.clusters.write(HOST, autoscaler());
-    let gate = world.gate("Successfully tore down etcd plane")?;
-    let accepted = world.client.delete(&format!("{WEB}?reason=story")).await?.expect(202)?;
-    let passage = gate.reached().await?;
-    let path = format!("{}/cancel", accepted.header("location"));
-    world.client.post(&path, &json!({})).await?.expect(202)?;
-    let cancelled = world.client.ended(accepted.header("location")).await?;
-    drop(passage);
-    assert_eq!((&cancelled["state"], states(&cancelled)[3].1), (&json!("cancelled"), "cancelled"), "{cancelled:#}");
+    cancelled_after(&mut world, "Successfully tore down etcd plane").await?;
     assert!(world.clusters.list(HOST, "", "namespaces").is_empty(), "its API is gone");
     is_whole(&world).await?;
     world.finish().await
@@ -135,14 +141,7 @@ async fn a_removal_that_was_cancelled_while_a_cleaner_was_being_started_is_not_t
     let mut world = impatient().await?;
     built(&world).await?;
     // What follows is "Successfully started [kube-cleaner]": that is never written.
-    let gate = world.gate("Starting container [kube-cleaner] on host")?;
-    let accepted = world.client.delete(&format!("{WEB}?reason=story")).await?.expect(202)?;
-    let passage = gate.reached().await?;
-    let path = format!("{}/cancel", accepted.header("location"));
-    world.client.post(&path, &json!({})).await?.expect(202)?;
-    let cancelled = world.client.ended(accepted.header("location")).await?;
-    drop(passage);
-    assert_eq!((&cancelled["state"], states(&cancelled)[3].1), (&json!("cancelled"), "cancelled"), "{cancelled:#}");
+    cancelled_after(&mut world, "Starting container [kube-cleaner] on host").await?;
     let runs = world.rke.runs()?.len();
     let refused = provisioned(&world).await?;
     let failure = &refused["attempts"].as_array().unwrap().last().unwrap()["failure"];
